@@ -1,0 +1,3 @@
+//! breakerbox: a streaming circuit-breaker gateway for Salesforce Flex Credits.
+
+pub mod budget;
