@@ -1,1 +1,241 @@
-//! To come.
+//! Admission: may this request spend its estimate, and from which source?
+//!
+//! The rules of design.md, section 2, as one pure function over the numbers as they stand. It never
+//! looks at the breaker's shown state. What it answers is a plan: the source and the ceiling each
+//! account must respect when the credits are then taken, so that the rule and the compare-and-swap
+//! that enforces it cannot disagree.
+
+use super::credits::MicroCredits;
+use super::operation::{Class, Source};
+
+/// What happens to standard traffic between the trip point and the allocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnTrip {
+    /// Each request needs a throttle slot.
+    Throttle,
+    /// Refused.
+    Reject,
+}
+
+/// An account as admission sees it: what is committed, and the most that may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Settled, imported and reserved, in micro-credits.
+    pub committed: MicroCredits,
+    /// The most `committed` may become.
+    pub limit: MicroCredits,
+}
+
+impl Line {
+    fn fits(&self, estimate: MicroCredits) -> bool {
+        fits(self.committed, estimate, self.limit)
+    }
+}
+
+/// Every number admission compares, taken at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// How much the call matters.
+    pub class: Class,
+    /// What the call is expected to cost.
+    pub estimate: MicroCredits,
+    /// The team's own allocation.
+    pub own: Line,
+    /// The team's trip point: the largest `committed` below the trip, `floor(trip * allocation)`.
+    pub own_trip_at: MicroCredits,
+    /// What happens to standard traffic above the trip point.
+    pub on_trip: OnTrip,
+    /// A turn of a standard conversation that was opened below the trip point.
+    pub continued: bool,
+    /// The central buffer, all teams.
+    pub buffer: Line,
+    /// This team's part of the buffer; the limit is its `buffer_max`, if set.
+    pub team_buffer: Line,
+    /// The pool's burst, all teams.
+    pub burst: Line,
+    /// The contract year's overage; a limit of zero means off.
+    pub overage: Line,
+    /// All teams' own and buffer of the period, against the month's pool.
+    pub pool: Line,
+    /// The main breaker's trip point, `floor(trip * month)`.
+    pub pool_trip_at: MicroCredits,
+    /// All sources but overage, all periods of the contract year, against the annual credits.
+    pub year: Line,
+}
+
+/// Why the budget says no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BudgetRefusal {
+    /// The team's trip point is reached for this class.
+    TeamBreakerOpen,
+    /// The team's allocation is used up (for critical: every source it may draw on).
+    TeamExhausted,
+    /// The pool's trip point is reached.
+    PoolBreakerOpen,
+    /// The month's pool or the contract year is used up.
+    PoolExhausted,
+    /// Between trip point and allocation, and no throttle slot is free.
+    Throttled,
+}
+
+/// Leave to take the estimate, with the ceilings to respect while taking it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Where the credits come from.
+    pub source: Source,
+    /// The most the team's account of that source may become.
+    pub account_ceiling: MicroCredits,
+    /// The most the shared total of buffer, burst or overage may become; unused for own.
+    pub shared_ceiling: MicroCredits,
+    /// The most the contract year may become; `None` where overage funds the call.
+    pub year_ceiling: Option<MicroCredits>,
+    /// The most the month's pool may become; `None` where the call does not count in it.
+    pub pool_ceiling: Option<MicroCredits>,
+    /// Whether a throttle slot must be taken, last of all.
+    pub needs_slot: bool,
+}
+
+/// Judges one request against the numbers as they stand.
+///
+/// A throttle slot is not taken here; the plan says whether one is needed.
+///
+/// # Errors
+/// The first rule that fails, in the order team, pool.
+pub fn decide(view: &View) -> Result<Plan, BudgetRefusal> {
+    if view.estimate.is_zero() {
+        return Ok(unlimited_own()); // free: never refused for budget
+    }
+    let plan = match view.class {
+        Class::Background => background(view),
+        Class::Standard => standard(view),
+        Class::Critical => critical(view),
+    }?;
+    within_pool(view, plan)
+}
+
+/// The plan of a request that is charged to own whatever the limits say: free calls and shadow mode.
+pub const fn unlimited_own() -> Plan {
+    Plan {
+        source: Source::Own,
+        account_ceiling: MicroCredits::MAX,
+        shared_ceiling: MicroCredits::MAX,
+        year_ceiling: Some(MicroCredits::MAX),
+        pool_ceiling: Some(MicroCredits::MAX),
+        needs_slot: false,
+    }
+}
+
+fn background(view: &View) -> Result<Plan, BudgetRefusal> {
+    if fits(view.own.committed, view.estimate, view.own_trip_at) {
+        Ok(own(view, view.own_trip_at, false))
+    } else {
+        Err(BudgetRefusal::TeamBreakerOpen)
+    }
+}
+
+fn standard(view: &View) -> Result<Plan, BudgetRefusal> {
+    if fits(view.own.committed, view.estimate, view.own_trip_at) {
+        return Ok(own(view, view.own_trip_at, false));
+    }
+    if !view.own.fits(view.estimate) {
+        return Err(BudgetRefusal::TeamExhausted);
+    }
+    if view.continued {
+        return Ok(own(view, view.own.limit, false));
+    }
+    match view.on_trip {
+        OnTrip::Throttle => Ok(own(view, view.own.limit, true)),
+        OnTrip::Reject => Err(BudgetRefusal::TeamBreakerOpen),
+    }
+}
+
+fn critical(view: &View) -> Result<Plan, BudgetRefusal> {
+    let e = view.estimate;
+    if view.own.fits(e) {
+        Ok(own(view, view.own.limit, false))
+    } else if view.buffer.fits(e) && view.team_buffer.fits(e) {
+        Ok(shared(
+            view,
+            Source::Buffer,
+            view.team_buffer.limit,
+            view.buffer.limit,
+        ))
+    } else if view.burst.fits(e) {
+        Ok(shared(
+            view,
+            Source::Burst,
+            MicroCredits::MAX,
+            view.burst.limit,
+        ))
+    } else if view.overage.fits(e) {
+        Ok(overage(view))
+    } else {
+        Err(BudgetRefusal::TeamExhausted)
+    }
+}
+
+/// Step 2: the contract year for every class, then the month's pool for all but critical.
+fn within_pool(view: &View, plan: Plan) -> Result<Plan, BudgetRefusal> {
+    if plan.source == Source::Overage {
+        return Ok(plan);
+    }
+    if !view.year.fits(view.estimate) {
+        return match view.class {
+            Class::Critical if view.overage.fits(view.estimate) => Ok(overage(view)),
+            Class::Critical | Class::Standard | Class::Background => {
+                Err(BudgetRefusal::PoolExhausted)
+            }
+        };
+    }
+    let pool_fits = |limit| fits(view.pool.committed, view.estimate, limit);
+    match view.class {
+        Class::Background if !pool_fits(view.pool_trip_at) => Err(BudgetRefusal::PoolBreakerOpen),
+        Class::Standard if !pool_fits(view.pool.limit) => Err(BudgetRefusal::PoolExhausted),
+        Class::Critical | Class::Standard | Class::Background => Ok(plan),
+    }
+}
+
+fn own(view: &View, ceiling: MicroCredits, needs_slot: bool) -> Plan {
+    Plan {
+        needs_slot,
+        ..shared(view, Source::Own, ceiling, MicroCredits::MAX)
+    }
+}
+
+fn overage(view: &View) -> Plan {
+    let plan = shared(view, Source::Overage, MicroCredits::MAX, view.overage.limit);
+    Plan {
+        year_ceiling: None,
+        ..plan
+    }
+}
+
+fn shared(view: &View, source: Source, account: MicroCredits, total: MicroCredits) -> Plan {
+    let pool_ceiling = match view.class {
+        Class::Background => view.pool_trip_at,
+        Class::Standard => view.pool.limit,
+        Class::Critical => MicroCredits::MAX,
+    };
+    Plan {
+        source,
+        account_ceiling: account,
+        shared_ceiling: total,
+        year_ceiling: Some(view.year.limit),
+        pool_ceiling: counts_in_pool(source, pool_ceiling),
+        needs_slot: false,
+    }
+}
+
+/// Own and buffer count in the month's pool, burst and overage do not.
+fn counts_in_pool(source: Source, ceiling: MicroCredits) -> Option<MicroCredits> {
+    match source {
+        Source::Own | Source::Buffer => Some(ceiling),
+        Source::Burst | Source::Overage => None,
+    }
+}
+
+fn fits(committed: MicroCredits, estimate: MicroCredits, limit: MicroCredits) -> bool {
+    committed
+        .checked_add(estimate)
+        .is_some_and(|sum| sum <= limit)
+}

@@ -1,1 +1,444 @@
-//! To come.
+//! The counters of one period, and the steps that take from several of them without a lock.
+//!
+//! [`PeriodBooks::reserve`] loads a [`View`], asks [`admission::decide`], and takes what the plan says with
+//! one compare-and-swap an account, in the order source, grant, year, pool, slot; when one fails the ones
+//! before it are given back in reverse and the question is asked again with fresh numbers. Others' steps in
+//! between may cause a spurious refusal within microseconds of a limit, never an admission.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::account::{Account, Total};
+use super::admission::{self, BudgetRefusal, Line, OnTrip, Plan, View};
+use super::breaker::{Breaker, Shown};
+use super::credits::MicroCredits;
+use super::operation::{Class, Source};
+use super::percent::Percent;
+use super::period::Period;
+
+/// One team's accounts in one period.
+#[derive(Debug, Default)]
+pub struct TeamBooks {
+    /// The team's own allocation.
+    pub own: Account,
+    /// What it took of the central buffer.
+    pub buffer: Account,
+    /// What it took of the burst.
+    pub burst: Account,
+    /// What it ran up beyond the contract.
+    pub overage: Account,
+    /// The breaker's state as shown.
+    pub shown: Shown,
+}
+
+impl TeamBooks {
+    /// The account of one source.
+    pub const fn account(&self, source: Source) -> &Account {
+        match source {
+            Source::Own => &self.own,
+            Source::Buffer => &self.buffer,
+            Source::Burst => &self.burst,
+            Source::Overage => &self.overage,
+        }
+    }
+}
+
+/// The sums of one contract year.
+#[derive(Debug, Default)]
+pub struct YearBooks {
+    /// All sources but overage.
+    pub committed: Total,
+    /// Overage.
+    pub overage: Total,
+}
+
+/// The sums of one period that shared limits are checked on. Teams' accounts are held beside them.
+#[derive(Debug)]
+pub struct PeriodBooks {
+    /// Which period these are the books of.
+    pub period: Period,
+    /// All teams' own and buffer.
+    pub pool: Total,
+    /// All teams' buffer.
+    pub buffer: Total,
+    /// All teams' burst.
+    pub burst: Total,
+    /// The contract year this period lies in.
+    pub year: Arc<YearBooks>,
+    /// The main breaker's state as shown.
+    pub shown: Shown,
+}
+
+/// What a team may spend in the period: from the config, replaced by a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TeamLimits {
+    /// The allocation.
+    pub allocation: MicroCredits,
+    /// The trip point as a share of the allocation.
+    pub trip: Percent,
+    /// `floor(trip * allocation)`.
+    pub trip_at: MicroCredits,
+    /// What happens to standard traffic above the trip point.
+    pub on_trip: OnTrip,
+    /// The most of the buffer this team may take in a period.
+    pub buffer_max: MicroCredits,
+    /// What critical traffic may spend beyond the grant while the ledger cannot write.
+    pub emergency: MicroCredits,
+}
+
+impl TeamLimits {
+    /// The breaker that `committed` own credits mean.
+    pub fn breaker(&self, committed: MicroCredits) -> Breaker {
+        Breaker::at(committed, self.trip_at, self.allocation)
+    }
+}
+
+/// What all teams share: from the config and the period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolLimits {
+    /// The month's pool.
+    pub month: MicroCredits,
+    /// The main breaker's trip point as a share of the month.
+    pub trip: Percent,
+    /// `floor(trip * month)`.
+    pub trip_at: MicroCredits,
+    /// The central buffer.
+    pub buffer: MicroCredits,
+    /// The most all teams' burst may become in the period.
+    pub burst: MicroCredits,
+    /// The contract year's credits.
+    pub annual: MicroCredits,
+    /// The most overage in a contract year; zero is off.
+    pub overage_cap: MicroCredits,
+}
+
+impl PoolLimits {
+    /// The main breaker that `committed` credits of the pool mean.
+    pub fn breaker(&self, committed: MicroCredits) -> Breaker {
+        Breaker::at(committed, self.trip_at, self.month)
+    }
+}
+
+/// One request's question to the books.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// How much the call matters.
+    pub class: Class,
+    /// What it is expected to cost.
+    pub estimate: MicroCredits,
+    /// The most it may cost.
+    pub bound: MicroCredits,
+    /// A turn of a standard conversation opened below the trip point.
+    pub continued: bool,
+}
+
+/// Credits taken from one source, to be settled or voided exactly once.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a reservation that is neither settled nor voided is never given back"]
+pub struct Reservation {
+    /// What funds it.
+    pub source: Source,
+    /// What was committed.
+    pub estimate: MicroCredits,
+    /// What was exposed.
+    pub bound: MicroCredits,
+    counted: Counted,
+}
+
+/// Which sums a reservation was added to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Counted {
+    year: bool,
+    pool: bool,
+}
+
+/// Why nothing was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// The budget says no; the numbers it compared are given for the record.
+    Budget {
+        /// The rule that said no.
+        refusal: BudgetRefusal,
+        /// The numbers it compared.
+        view: View,
+    },
+    /// The budget says yes, but the ledger has not yet written down enough; it was told how much.
+    GrantShort,
+}
+
+/// A lost race is tried again with fresh numbers. Every loss means somebody else's success, so this many in
+/// a row mean a limit that is being fought over.
+const ATTEMPTS: usize = 32;
+
+impl PeriodBooks {
+    /// Empty books of a period in the given year.
+    pub fn new(period: Period, year: Arc<YearBooks>) -> Self {
+        let (pool, buffer, burst) = (Total::default(), Total::default(), Total::default());
+        Self {
+            period,
+            pool,
+            buffer,
+            burst,
+            year,
+            shown: Shown::default(),
+        }
+    }
+
+    /// The numbers admission compares, as they stand.
+    pub fn view(
+        &self,
+        team: &TeamBooks,
+        limits: &TeamLimits,
+        pool: &PoolLimits,
+        ask: &Ask,
+    ) -> View {
+        let line = |committed, limit| Line { committed, limit };
+        View {
+            class: ask.class,
+            estimate: ask.estimate,
+            own: line(team.own.committed(), limits.allocation),
+            own_trip_at: limits.trip_at,
+            on_trip: limits.on_trip,
+            continued: ask.continued,
+            buffer: line(self.buffer.committed(), pool.buffer),
+            team_buffer: line(team.buffer.committed(), limits.buffer_max),
+            burst: line(self.burst.committed(), pool.burst),
+            overage: line(self.year.overage.committed(), pool.overage_cap),
+            pool: line(self.pool.committed(), pool.month),
+            pool_trip_at: pool.trip_at,
+            year: line(self.year.committed.committed(), pool.annual),
+        }
+    }
+
+    /// Takes what the request may spend, or says why not. `beyond` is what may be exposed above the grant;
+    /// `slot` takes a throttle slot and is asked last, at most once.
+    ///
+    /// # Errors
+    /// The budget's refusal, or a grant that is short.
+    pub fn reserve(
+        &self,
+        (team, limits): (&TeamBooks, &TeamLimits),
+        pool: &PoolLimits,
+        ask: &Ask,
+        beyond: MicroCredits,
+        mut slot: impl FnMut() -> bool,
+    ) -> Result<Reservation, Denied> {
+        let mut lost = BudgetRefusal::TeamExhausted;
+        for _ in 0..ATTEMPTS {
+            let view = self.view(team, limits, pool, ask);
+            let denied = |refusal| {
+                self.show_refusal(team, ask.class, refusal);
+                Denied::Budget { refusal, view }
+            };
+            let plan = admission::decide(&view).map_err(denied)?;
+            match self.take(team, &plan, ask, beyond) {
+                Ok(reservation) if plan.needs_slot && !slot() => {
+                    self.void(team, reservation);
+                    return Err(denied(BudgetRefusal::Throttled));
+                }
+                Ok(reservation) => {
+                    self.show(team, limits, pool);
+                    return Ok(reservation);
+                }
+                Err(Lost::Grant) => return Err(Denied::GrantShort),
+                Err(Lost::Race(refusal)) => lost = refusal,
+            }
+        }
+        self.show_refusal(team, ask.class, lost);
+        Err(Denied::Budget {
+            refusal: lost,
+            view: self.view(team, limits, pool, ask),
+        })
+    }
+
+    /// Charges own beyond every limit: shadow mode, where a refusal is only noted. The grant still binds.
+    ///
+    /// # Errors
+    /// A grant that is short.
+    pub fn reserve_unlimited(
+        &self,
+        (team, limits): (&TeamBooks, &TeamLimits),
+        pool: &PoolLimits,
+        ask: &Ask,
+        beyond: MicroCredits,
+    ) -> Result<Reservation, Denied> {
+        let plan = admission::unlimited_own();
+        let reservation = self
+            .take(team, &plan, ask, beyond)
+            .map_err(|_| Denied::GrantShort)?;
+        self.show(team, limits, pool);
+        Ok(reservation)
+    }
+
+    /// Replaces the estimate by the price, which may be higher and may show as debt.
+    pub fn settle(&self, team: &TeamBooks, reservation: Reservation, price: MicroCredits) {
+        let Reservation {
+            source,
+            estimate,
+            bound,
+            counted,
+        } = reservation;
+        team.account(source).settle(estimate, bound, price);
+        self.adjust(
+            source,
+            counted,
+            price.micros().saturating_sub(estimate.micros()),
+        );
+    }
+
+    /// Gives everything back.
+    pub fn void(&self, team: &TeamBooks, reservation: Reservation) {
+        let Reservation {
+            source,
+            estimate,
+            bound,
+            counted,
+        } = reservation;
+        self.adjust(source, counted, 0_i64.saturating_sub(estimate.micros()));
+        let account = team.account(source);
+        account.unexpose(bound);
+        account.uncommit(estimate);
+    }
+
+    /// Raises what a request in flight may cost; true if the grant covers it already.
+    pub fn extend(
+        &self,
+        team: &TeamBooks,
+        reservation: &mut Reservation,
+        more: MicroCredits,
+    ) -> bool {
+        let bound = reservation.bound.micros().saturating_add(more.micros());
+        reservation.bound = MicroCredits::from_micros(bound);
+        team.account(reservation.source).expose_more(more)
+    }
+
+    /// Brings the shown states up to what is committed.
+    pub fn show(&self, team: &TeamBooks, limits: &TeamLimits, pool: &PoolLimits) {
+        team.shown.raise(limits.breaker(team.own.committed()));
+        self.shown.raise(pool.breaker(self.pool.committed()));
+    }
+
+    /// A standard request refused or throttled by the trip rule shows an open breaker, whatever is committed.
+    fn show_refusal(&self, team: &TeamBooks, class: Class, refusal: BudgetRefusal) {
+        match (refusal, class) {
+            (BudgetRefusal::Throttled | BudgetRefusal::TeamBreakerOpen, Class::Standard) => {
+                team.shown.raise(Breaker::Open);
+            }
+            (BudgetRefusal::TeamExhausted, Class::Standard | Class::Critical) => {
+                team.shown.raise(Breaker::Exhausted);
+            }
+            (BudgetRefusal::PoolBreakerOpen, _) => self.shown.raise(Breaker::Open),
+            (BudgetRefusal::PoolExhausted, _) => self.shown.raise(Breaker::Exhausted),
+            (
+                BudgetRefusal::Throttled
+                | BudgetRefusal::TeamBreakerOpen
+                | BudgetRefusal::TeamExhausted,
+                Class::Critical | Class::Background,
+            ) => {}
+        }
+    }
+
+    /// Takes source, grant, year and pool in this order; on a failure gives back in reverse.
+    fn take(
+        &self,
+        team: &TeamBooks,
+        plan: &Plan,
+        ask: &Ask,
+        beyond: MicroCredits,
+    ) -> Result<Reservation, Lost> {
+        let e = ask.estimate;
+        let counted = Counted {
+            year: plan.year_ceiling.is_some(),
+            pool: plan.pool_ceiling.is_some(),
+        };
+        let reservation = Reservation {
+            source: plan.source,
+            estimate: e,
+            bound: ask.bound,
+            counted,
+        };
+        if e.is_zero() && ask.bound.is_zero() {
+            return Ok(reservation); // free: nothing to take
+        }
+        let own_refusal = match ask.class {
+            Class::Background => BudgetRefusal::TeamBreakerOpen,
+            Class::Standard | Class::Critical => BudgetRefusal::TeamExhausted,
+        };
+        let account = team.account(plan.source);
+        account
+            .try_commit(e, plan.account_ceiling)
+            .ok_or(Lost::Race(own_refusal))?;
+        if let Some(total) = self.shared_total(plan.source)
+            && total.try_commit(e, plan.shared_ceiling).is_none()
+        {
+            account.uncommit(e);
+            return Err(Lost::Race(own_refusal));
+        }
+        let give_back = |exposed: bool| {
+            if exposed {
+                account.unexpose(ask.bound);
+            }
+            if let Some(total) = self.shared_total(plan.source) {
+                total.adjust(0_i64.saturating_sub(e.micros()));
+            }
+            account.uncommit(e);
+        };
+        if !account.try_expose(ask.bound, beyond) {
+            give_back(false);
+            return Err(Lost::Grant);
+        }
+        if let Some(ceiling) = plan.year_ceiling
+            && self.year.committed.try_commit(e, ceiling).is_none()
+        {
+            give_back(true);
+            return Err(Lost::Race(BudgetRefusal::PoolExhausted));
+        }
+        if let Some(ceiling) = plan.pool_ceiling
+            && self.pool.try_commit(e, ceiling).is_none()
+        {
+            self.year.committed.adjust(0_i64.saturating_sub(e.micros()));
+            give_back(true);
+            return Err(Lost::Race(match ask.class {
+                Class::Background => BudgetRefusal::PoolBreakerOpen,
+                Class::Standard | Class::Critical => BudgetRefusal::PoolExhausted,
+            }));
+        }
+        Ok(reservation)
+    }
+
+    fn shared_total(&self, source: Source) -> Option<&Total> {
+        match source {
+            Source::Own => None,
+            Source::Buffer => Some(&self.buffer),
+            Source::Burst => Some(&self.burst),
+            Source::Overage => Some(&self.year.overage),
+        }
+    }
+
+    fn adjust(&self, source: Source, counted: Counted, change_micros: i64) {
+        if counted.pool {
+            self.pool.adjust(change_micros);
+        }
+        if counted.year {
+            self.year.committed.adjust(change_micros);
+        }
+        if let Some(total) = self.shared_total(source) {
+            total.adjust(change_micros);
+        }
+    }
+
+    /// Whether the period is over at `now`.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        now >= self.period.end
+    }
+}
+
+enum Lost {
+    Race(BudgetRefusal),
+    Grant,
+}
+
+#[cfg(test)]
+#[path = "books_tests.rs"]
+mod tests;

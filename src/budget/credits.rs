@@ -101,10 +101,15 @@ impl MicroCredits {
         let digits = whole.bytes().filter(|b| *b != b'_').chain(fraction.bytes());
         let zeros = std::iter::repeat_n(b'0', 6_usize.saturating_sub(fraction.len()));
         let micros = digits.chain(zeros).try_fold(0_i64, |sum, digit| {
-            sum.checked_mul(10)?.checked_add(i64::from(digit).checked_sub(i64::from(b'0'))?)
+            sum.checked_mul(10)?
+                .checked_add(i64::from(digit).checked_sub(i64::from(b'0'))?)
         });
         let micros = micros.ok_or(ParseCreditsError::TooLarge)?;
-        Ok(Self(if negative { micros.checked_neg().ok_or(ParseCreditsError::TooLarge)? } else { micros }))
+        Ok(Self(if negative {
+            micros.checked_neg().ok_or(ParseCreditsError::TooLarge)?
+        } else {
+            micros
+        }))
     }
 
     /// The price of `units` when `per` units cost `self`, rounded **up** to the next micro-credit.
@@ -115,7 +120,11 @@ impl MicroCredits {
         let per = i128::from(per);
         let quotient = product.checked_div_euclid(per)?;
         let exact = quotient.checked_mul(per)? == product;
-        let rounded = if exact { quotient } else { quotient.checked_add(1)? };
+        let rounded = if exact {
+            quotient
+        } else {
+            quotient.checked_add(1)?
+        };
         i64::try_from(rounded).ok().map(Self)
     }
 }
@@ -180,7 +189,9 @@ mod tests {
         check("9223372036854.775807", Ok(i64::MAX), "9223372036854.775807");
         check("9223372036854.775808", Err(ParseCreditsError::TooLarge), "");
         check("0.0000001", Err(ParseCreditsError::TooFine), "");
-        for text in ["", ".", "1.", ".5", "1e3", "_1", "1_", "+1", "0x1", "--1", "1.2.3", "١"] {
+        for text in [
+            "", ".", "1.", ".5", "1e3", "_1", "1_", "+1", "0x1", "--1", "1.2.3", "١",
+        ] {
             check(text, Err(ParseCreditsError::NotANumber), "");
         }
     }
@@ -189,7 +200,11 @@ mod tests {
     fn a_price_that_does_not_divide_is_rounded_up() {
         let check = |price: i64, units, per, want| {
             let price = MicroCredits::from_micros(price);
-            assert_eq!(price.for_units(units, per).map(MicroCredits::micros), want, "{price} x {units}/{per}");
+            assert_eq!(
+                price.for_units(units, per).map(MicroCredits::micros),
+                want,
+                "{price} x {units}/{per}"
+            );
         };
         check(200_000, 50_000, 1, Some(10_000_000_000));
         check(3_500_000_000, 1, 1_000_000, Some(3_500));
@@ -204,7 +219,10 @@ mod tests {
     #[test]
     fn a_debt_stays_a_debt() {
         let one = MicroCredits::from_micros(1);
-        assert_eq!(MicroCredits::ZERO.checked_sub(one), Some(MicroCredits::from_micros(-1)));
+        assert_eq!(
+            MicroCredits::ZERO.checked_sub(one),
+            Some(MicroCredits::from_micros(-1))
+        );
         assert_eq!(MicroCredits::from_micros(-1).whole_credits(), -1);
     }
 }

@@ -161,6 +161,9 @@ mod tests {
     #[test]
     fn a_ceiling_only_lowers() {
         assert_eq!(Class::Critical.at_most(Class::Standard), Class::Standard);
-        assert_eq!(Class::Background.at_most(Class::Critical), Class::Background);
+        assert_eq!(
+            Class::Background.at_most(Class::Critical),
+            Class::Background
+        );
     }
 }

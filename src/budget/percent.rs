@@ -32,7 +32,11 @@ impl Percent {
 
     /// From basis points, at most 10,000.
     pub const fn from_bp(bp: u32) -> Option<Self> {
-        if bp <= Self::WHOLE_BP { Some(Self(bp)) } else { None }
+        if bp <= Self::WHOLE_BP {
+            Some(Self(bp))
+        } else {
+            None
+        }
     }
 
     /// The basis points.
@@ -45,7 +49,10 @@ impl Percent {
     /// # Errors
     /// When it is no percentage, is finer than a basis point, or is over 100 %.
     pub fn parse(text: &str) -> Result<Self, ParsePercentError> {
-        let number = text.strip_suffix('%').ok_or(ParsePercentError::NotAPercentage)?.trim_end();
+        let number = text
+            .strip_suffix('%')
+            .ok_or(ParsePercentError::NotAPercentage)?
+            .trim_end();
         let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
         let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
         if !digits(whole) || !digits(fraction) {
@@ -54,7 +61,9 @@ impl Percent {
         if fraction.len() > 2 {
             return Err(ParsePercentError::TooFine);
         }
-        let bp: u32 = format!("{whole}{fraction:0<2}").parse().map_err(|_| ParsePercentError::OverAll)?;
+        let bp: u32 = format!("{whole}{fraction:0<2}")
+            .parse()
+            .map_err(|_| ParsePercentError::OverAll)?;
         Self::from_bp(bp).ok_or(ParsePercentError::OverAll)
     }
 
@@ -75,7 +84,11 @@ impl fmt::Display for Percent {
         let (whole, fraction) = (self.0.div_euclid(100), self.0.rem_euclid(100));
         match fraction {
             0 => write!(f, "{whole}%"),
-            _ => write!(f, "{}%", format!("{whole}.{fraction:02}").trim_end_matches('0')),
+            _ => write!(
+                f,
+                "{}%",
+                format!("{whole}.{fraction:02}").trim_end_matches('0')
+            ),
         }
     }
 }
@@ -107,7 +120,9 @@ mod tests {
 
     #[test]
     fn a_share_is_rounded_down() {
-        let share = Percent::parse("77.77%").unwrap().of(MicroCredits::from_micros(1_000_999_999));
+        let share = Percent::parse("77.77%")
+            .unwrap()
+            .of(MicroCredits::from_micros(1_000_999_999));
         assert_eq!(share.micros(), 778_477_699);
     }
 }

@@ -18,7 +18,10 @@ pub struct Usage {
 impl Usage {
     /// `units` and nothing else.
     pub fn of_units(units: u64) -> Self {
-        Self { units, ..Self::default() }
+        Self {
+            units,
+            ..Self::default()
+        }
     }
 
     /// Tokens in and out together.

@@ -1,0 +1,299 @@
+//! What a team lead relies on: the golden rows, and that nothing is ever taken past a limit.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jiff::tz::TimeZone;
+
+use super::*;
+use crate::budget::period::Calendar;
+
+fn books() -> PeriodBooks {
+    let calendar = Calendar::new("2026-02-01".parse().unwrap(), TimeZone::UTC);
+    PeriodBooks::new(calendar.period(9).unwrap(), Arc::default())
+}
+
+fn micros(text: &str) -> MicroCredits {
+    MicroCredits::from_micros(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{text} is no number")),
+    )
+}
+
+/// Puts a period into the state a row describes, through the same steps production takes.
+fn spend(books: &PeriodBooks, team: &TeamBooks, source: Source, amount: MicroCredits) {
+    let counted = Counted {
+        year: false,
+        pool: false,
+    };
+    let reservation = Reservation {
+        source,
+        estimate: MicroCredits::ZERO,
+        bound: MicroCredits::ZERO,
+        counted,
+    };
+    books.settle(team, reservation, amount);
+}
+
+fn check_golden(row: &str) {
+    let field: Vec<_> = row.split(',').collect();
+    let [
+        class,
+        estimate,
+        own,
+        allocation,
+        trip,
+        on_trip,
+        continued,
+        slot,
+        rest @ ..,
+    ] = &field[..]
+    else {
+        panic!("short row: {row}")
+    };
+    let [
+        buffer,
+        buffer_size,
+        burst,
+        burst_size,
+        overage,
+        overage_cap,
+        rest @ ..,
+    ] = rest
+    else {
+        panic!("short row: {row}")
+    };
+    let [
+        pool,
+        month,
+        pool_trip,
+        year,
+        annual,
+        verdict,
+        source,
+        refusal,
+    ] = rest
+    else {
+        panic!("short row: {row}")
+    };
+    let (books, team) = (books(), TeamBooks::default());
+    for source in Source::ALL {
+        team.account(*source).raise_grant(MicroCredits::MAX);
+    }
+    let other = TeamBooks::default();
+    spend(&books, &team, Source::Own, micros(own));
+    spend(&books, &other, Source::Buffer, micros(buffer));
+    spend(&books, &other, Source::Burst, micros(burst));
+    spend(&books, &other, Source::Overage, micros(overage));
+    books.pool.adjust(micros(pool).micros());
+    books.year.committed.adjust(micros(year).micros());
+    let percent = |bp: &str| Percent::from_bp(bp.parse().unwrap()).unwrap();
+    let limits = TeamLimits {
+        allocation: micros(allocation),
+        trip: percent(trip),
+        trip_at: percent(trip).of(micros(allocation)),
+        on_trip: if *on_trip == "reject" {
+            OnTrip::Reject
+        } else {
+            OnTrip::Throttle
+        },
+        buffer_max: MicroCredits::MAX,
+        emergency: MicroCredits::ZERO,
+    };
+    let pool_limits = PoolLimits {
+        month: micros(month),
+        trip: percent(pool_trip),
+        trip_at: percent(pool_trip).of(micros(month)),
+        buffer: micros(buffer_size),
+        burst: micros(burst_size),
+        annual: micros(annual),
+        overage_cap: micros(overage_cap),
+    };
+    let ask = Ask {
+        class: Class::parse(class).unwrap(),
+        estimate: micros(estimate),
+        bound: micros(estimate),
+        continued: *continued == "1",
+    };
+    let before = books.view(&team, &limits, &pool_limits, &ask);
+    let got = books.reserve(
+        (&team, &limits),
+        &pool_limits,
+        &ask,
+        MicroCredits::ZERO,
+        || *slot == "1",
+    );
+    let want = match (*verdict, *source, *refusal) {
+        ("admit", source, "") => Ok(Source::parse(source).unwrap()),
+        ("refuse", "", "team_breaker_open") => Err(BudgetRefusal::TeamBreakerOpen),
+        ("refuse", "", "team_exhausted") => Err(BudgetRefusal::TeamExhausted),
+        ("refuse", "", "pool_breaker_open") => Err(BudgetRefusal::PoolBreakerOpen),
+        ("refuse", "", "pool_exhausted") => Err(BudgetRefusal::PoolExhausted),
+        ("refuse", "", "throttled") => Err(BudgetRefusal::Throttled),
+        other => panic!("unknown verdict {other:?}"),
+    };
+    match got {
+        Ok(reservation) => {
+            assert_eq!(Ok(reservation.source), want, "{row}");
+            books.void(&team, reservation);
+        }
+        Err(Denied::Budget { refusal, .. }) => assert_eq!(Err(refusal), want, "{row}"),
+        Err(Denied::GrantShort) => panic!("grant short: {row}"),
+    }
+    let after = books.view(&team, &limits, &pool_limits, &ask);
+    assert_eq!(
+        after, before,
+        "refused and voided requests consume nothing: {row}"
+    );
+}
+
+/// The golden rows lie beside the repository; the copy in `tests/` must not drift from them.
+#[test]
+fn every_golden_row_of_admission() {
+    let rows = include_str!("../../tests/golden/admission.csv");
+    let rows: Vec<_> = rows.lines().skip(1).filter(|row| !row.is_empty()).collect();
+    assert!(rows.len() >= 76, "only {} rows", rows.len());
+    rows.into_iter().for_each(check_golden);
+}
+
+fn small_limits(allocation: i64) -> (TeamLimits, PoolLimits) {
+    let allocation = MicroCredits::from_micros(allocation);
+    let trip = Percent::parse("90%").unwrap();
+    let limits = TeamLimits {
+        allocation,
+        trip,
+        trip_at: trip.of(allocation),
+        on_trip: OnTrip::Reject,
+        buffer_max: MicroCredits::MAX,
+        emergency: MicroCredits::ZERO,
+    };
+    let roomy = MicroCredits::from_micros(i64::MAX / 4);
+    let pool = PoolLimits {
+        month: roomy,
+        trip,
+        trip_at: trip.of(roomy),
+        buffer: MicroCredits::from_micros(50),
+        burst: MicroCredits::from_micros(30),
+        annual: roomy,
+        overage_cap: MicroCredits::ZERO,
+    };
+    (limits, pool)
+}
+
+fn ask(class: Class, estimate: i64, bound: i64) -> Ask {
+    let (estimate, bound) = (
+        MicroCredits::from_micros(estimate),
+        MicroCredits::from_micros(bound),
+    );
+    Ask {
+        class,
+        estimate,
+        bound,
+        continued: false,
+    }
+}
+
+#[test]
+fn nothing_is_spent_before_the_ledger_wrote_it_down() {
+    let (books, team) = (books(), TeamBooks::default());
+    let (limits, pool) = small_limits(1000);
+    let reserve = || {
+        books.reserve(
+            (&team, &limits),
+            &pool,
+            &ask(Class::Standard, 2, 6),
+            MicroCredits::ZERO,
+            || true,
+        )
+    };
+    assert_eq!(reserve().unwrap_err(), Denied::GrantShort);
+    assert_eq!(
+        team.own.figures().wanted.micros(),
+        6,
+        "the ledger is told how much is needed"
+    );
+    assert_eq!(team.own.figures().committed.micros(), 0);
+    team.own.raise_grant(MicroCredits::from_micros(11));
+    let first = reserve().unwrap();
+    assert_eq!(
+        reserve().unwrap_err(),
+        Denied::GrantShort,
+        "the grant covers the bounds in flight"
+    );
+    books.settle(&team, first, MicroCredits::from_micros(5));
+    let figures = team.own.figures();
+    assert_eq!((figures.settled.micros(), figures.exposed.micros()), (5, 5));
+    let second = reserve().unwrap();
+    books.void(&team, second);
+    assert_eq!(team.own.figures().committed.micros(), 5);
+    assert_eq!(books.pool.committed().micros(), 5);
+    assert_eq!(books.year.committed.committed().micros(), 5);
+}
+
+#[test]
+fn a_price_above_the_estimate_shows_as_debt_and_opens_the_breaker() {
+    let (books, team) = (books(), TeamBooks::default());
+    let (limits, pool) = small_limits(100);
+    team.own.raise_grant(MicroCredits::MAX);
+    let taken = books
+        .reserve(
+            (&team, &limits),
+            &pool,
+            &ask(Class::Background, 10, 10),
+            MicroCredits::ZERO,
+            || true,
+        )
+        .unwrap();
+    books.settle(&team, taken, MicroCredits::from_micros(130));
+    books.show(&team, &limits, &pool);
+    assert_eq!(team.own.committed().micros(), 130);
+    assert_eq!(team.shown.get(), Breaker::Exhausted);
+}
+
+#[test]
+fn threads_never_pass_the_trip_point_together_and_leave_nothing_reserved() {
+    let (books, team) = (books(), TeamBooks::default());
+    let (limits, pool) = small_limits(100_000);
+    for source in Source::ALL {
+        team.account(*source).raise_grant(MicroCredits::MAX);
+    }
+    let admitted = [AtomicU64::new(0), AtomicU64::new(0)];
+    std::thread::scope(|scope| {
+        for class in [Class::Background, Class::Standard, Class::Critical] {
+            let (books, team, limits, pool, admitted) = (&books, &team, &limits, &pool, &admitted);
+            scope.spawn(move || {
+                for round in 0..40_000_i64 {
+                    let estimate = 1 + round.rem_euclid(5);
+                    let ask = ask(class, estimate, estimate);
+                    let Ok(taken) =
+                        books.reserve((team, limits), pool, &ask, MicroCredits::ZERO, || true)
+                    else {
+                        continue;
+                    };
+                    if class != Class::Critical {
+                        assert!(team.own.figures().settled <= limits.allocation);
+                    }
+                    assert!(team.own.figures().reserved() >= MicroCredits::ZERO);
+                    if round.rem_euclid(7) == 0 {
+                        books.void(team, taken);
+                    } else {
+                        let slot = &admitted[usize::from(taken.source != Source::Own)];
+                        slot.fetch_add(u64::try_from(estimate).unwrap(), Ordering::Relaxed);
+                        books.settle(team, taken, MicroCredits::from_micros(estimate));
+                    }
+                }
+            });
+        }
+    });
+    let figures = team.own.figures();
+    assert_eq!(figures.committed, figures.settled);
+    assert_eq!(figures.exposed, figures.settled);
+    assert!(figures.settled <= limits.allocation);
+    let own = admitted[0].load(Ordering::Relaxed);
+    assert_eq!(u64::try_from(figures.settled.micros()).unwrap(), own);
+    let buffered = team.buffer.committed().micros() + team.burst.committed().micros();
+    assert_eq!(
+        u64::try_from(buffered).unwrap(),
+        admitted[1].load(Ordering::Relaxed)
+    );
+    assert!(books.buffer.committed() <= pool.buffer && books.burst.committed() <= pool.burst);
+}
