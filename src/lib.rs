@@ -1,3 +1,5 @@
 //! breakerbox: a streaming circuit-breaker gateway for Salesforce Flex Credits.
 
 pub mod budget;
+pub mod config;
+pub mod rates;
