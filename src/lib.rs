@@ -2,4 +2,5 @@
 
 pub mod budget;
 pub mod config;
+pub mod ledger;
 pub mod rates;

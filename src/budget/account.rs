@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use super::credits::MicroCredits;
 
 /// The atomic counters of one (team, source) in one period.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(128))] // two lines: the neighbour-line prefetcher must not couple two accounts
 pub struct Account {
     committed: AtomicI64,
@@ -18,6 +18,13 @@ pub struct Account {
     exposed: AtomicI64,
     granted: AtomicI64,
     wanted: AtomicI64,
+    limit_hint: AtomicI64,
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self::restored(MicroCredits::ZERO, MicroCredits::ZERO)
+    }
 }
 
 /// An account's figures, read so that `settled <= committed`.
@@ -33,6 +40,8 @@ pub struct Figures {
     pub granted: MicroCredits,
     /// What requests that wait for a raise need `granted` to be.
     pub wanted: MicroCredits,
+    /// Where the account's limit lies: grants get smaller towards it.
+    pub limit_hint: MicroCredits,
 }
 
 impl Figures {
@@ -53,6 +62,7 @@ impl Account {
             exposed: AtomicI64::new(settled.micros()),
             granted: AtomicI64::new(granted.micros()),
             wanted: AtomicI64::new(0),
+            limit_hint: AtomicI64::new(i64::MAX),
         }
     }
 
@@ -71,6 +81,7 @@ impl Account {
             exposed: read(&self.exposed),
             granted: read(&self.granted),
             wanted: read(&self.wanted),
+            limit_hint: read(&self.limit_hint),
         }
     }
 
@@ -135,6 +146,11 @@ impl Account {
         if exposure != 0 {
             self.exposed.fetch_add(exposure, Ordering::AcqRel);
         }
+    }
+
+    /// Tells the ledger where the limit lies, so that it grants less at a time near it.
+    pub fn hint_limit(&self, limit: MicroCredits) {
+        self.limit_hint.store(limit.micros(), Ordering::Release);
     }
 
     /// What the ledger has durably written down becomes spendable. Never lowers.

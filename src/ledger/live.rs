@@ -1,0 +1,46 @@
+//! The periods whose counters are in memory, shared by workers, ledger thread and admin.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::event::TeamId;
+use crate::budget::books::{PeriodBooks, TeamBooks};
+
+/// One period's books and every team's accounts in it, by [`TeamId`].
+#[derive(Debug)]
+pub struct LivePeriod {
+    /// The sums shared limits are checked on.
+    pub books: PeriodBooks,
+    /// By team id; grows when a reload adds a team. Never read on the request path.
+    teams: ArcSwap<Vec<Arc<TeamBooks>>>,
+}
+
+impl LivePeriod {
+    /// A period with the accounts of teams 0, 1, 2, ...
+    pub fn new(books: PeriodBooks, teams: Vec<Arc<TeamBooks>>) -> Self {
+        Self {
+            books,
+            teams: ArcSwap::from_pointee(teams),
+        }
+    }
+
+    /// Every team's accounts, by id.
+    pub fn teams(&self) -> Arc<Vec<Arc<TeamBooks>>> {
+        self.teams.load_full()
+    }
+
+    /// The accounts of one team, made when it is new. Called by the one owner of reloading.
+    pub fn team(&self, id: TeamId) -> Arc<TeamBooks> {
+        let index = usize::try_from(id.0).unwrap_or(usize::MAX);
+        let teams = self.teams.load_full();
+        if let Some(team) = teams.get(index) {
+            return Arc::clone(team);
+        }
+        let mut grown = Vec::clone(&teams);
+        grown.resize_with(index.saturating_add(1), Arc::default);
+        let team = grown.get(index).map(Arc::clone).unwrap_or_default();
+        self.teams.store(Arc::new(grown));
+        team
+    }
+}
