@@ -4,3 +4,4 @@ pub mod budget;
 pub mod config;
 pub mod ledger;
 pub mod rates;
+pub mod salesforce;

@@ -280,24 +280,7 @@ pub enum OnBound {
     Cut,
 }
 
-/// What a request can name to say whose it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum NamedKind {
-    /// An agent, by id.
-    Agent,
-    /// A prompt template, by developer name or id.
-    Template,
-    /// A model, by name.
-    Model,
-    /// A prediction definition, by id.
-    Prediction,
-    /// An ingestion source.
-    Source,
-    /// A segment.
-    Segment,
-    /// An OAuth client, by `client_id`.
-    Client,
-}
+pub use crate::salesforce::NamedKind;
 
 /// `[[agent]]`, `[[template]]`, `[[model]]`, ...
 #[derive(Clone, Debug, PartialEq)]

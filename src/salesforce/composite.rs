@@ -1,0 +1,122 @@
+//! Calls that carry other calls: composite, batch and graph.
+//!
+//! Each sub-request is judged by the same function as a call of its own. One that would cost credits makes the
+//! whole call unpriced: it is refused, whatever the policy for unpriced calls.
+
+use std::borrow::Cow;
+
+use http::Method;
+use serde::Deserialize;
+
+use super::routes::{self, Composite, Price};
+
+#[derive(Deserialize)]
+struct CompositeBody<'a> {
+    #[serde(borrow, rename = "compositeRequest")]
+    requests: Vec<SubRequest<'a>>,
+}
+
+#[derive(Deserialize)]
+struct BatchBody<'a> {
+    #[serde(borrow, rename = "batchRequests")]
+    requests: Vec<SubRequest<'a>>,
+}
+
+#[derive(Deserialize)]
+struct GraphBody<'a> {
+    #[serde(borrow)]
+    graphs: Vec<CompositeBody<'a>>,
+}
+
+#[derive(Deserialize)]
+struct SubRequest<'a> {
+    #[serde(borrow)]
+    method: Cow<'a, str>,
+    #[serde(borrow)]
+    url: Cow<'a, str>,
+}
+
+/// Whether no sub-request can cost anything. False where that cannot be proven.
+pub fn is_harmless(kind: Composite, body: &[u8]) -> bool {
+    let all = |requests: &[SubRequest<'_>]| requests.iter().all(is_harmless_request);
+    match kind {
+        Composite::Composite => {
+            serde_json::from_slice::<CompositeBody<'_>>(body).is_ok_and(|body| all(&body.requests))
+        }
+        Composite::Batch => {
+            serde_json::from_slice::<BatchBody<'_>>(body).is_ok_and(|body| all(&body.requests))
+        }
+        Composite::Graph => serde_json::from_slice::<GraphBody<'_>>(body)
+            .is_ok_and(|body| body.graphs.iter().all(|graph| all(&graph.requests))),
+    }
+}
+
+fn is_harmless_request(request: &SubRequest<'_>) -> bool {
+    let Ok(method) = Method::from_bytes(request.method.to_ascii_uppercase().as_bytes()) else {
+        return false;
+    };
+    let path = request.url.split(['?', '#']).next().unwrap_or_default();
+    // Batch urls are relative to /services/data/.
+    let absolute = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("/services/data/{path}")
+    };
+    match routes::recognise(&method, &absolute) {
+        // A reference such as @{ref.id} is filled in by Salesforce, after we looked.
+        _ if path.contains('@') && !path.to_ascii_lowercase().contains("/sobjects/") => false,
+        Ok(Some(call)) => match call.price {
+            Price::Free => true,
+            Price::Paid(_) | Price::Composite(_) => false,
+            Price::Unpriced(service) => !call.on_paid_path && service == "org",
+        },
+        Ok(None) | Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_paid_call_does_not_hide_among_others() {
+        let check =
+            |kind, body: &str, want| assert_eq!(is_harmless(kind, body.as_bytes()), want, "{body}");
+        let record = r#"{"method":"PATCH","url":"/services/data/v60.0/sobjects/Account/001","referenceId":"a"}"#;
+        let refers = r#"{"method":"GET","url":"/services/data/v60.0/sobjects/Account/@{a.id}","referenceId":"b"}"#;
+        let prompt = r#"{"method":"POST","url":"/services/data/v60.0/einstein/prompt-templates/T/generations"}"#;
+        let hidden = r#"{"method":"POST","url":"/services/data/v60.0/@{a.path}"}"#;
+        let composite = |requests: &str| format!(r#"{{"compositeRequest":[{requests}]}}"#);
+        check(Composite::Composite, &composite(record), true);
+        check(
+            Composite::Composite,
+            &composite(&format!("{record},{refers}")),
+            true,
+        );
+        check(
+            Composite::Composite,
+            &composite(&format!("{record},{prompt}")),
+            false,
+        );
+        check(Composite::Composite, &composite(hidden), false);
+        check(Composite::Composite, "{}", false);
+        let batch =
+            r#"{"batchRequests":[{"method":"POST","url":"v60.0/smartdatadiscovery/predict"}]}"#;
+        check(Composite::Batch, batch, false);
+        check(
+            Composite::Batch,
+            r#"{"batchRequests":[{"method":"GET","url":"v60.0/limits"}]}"#,
+            true,
+        );
+        check(
+            Composite::Graph,
+            &format!(r#"{{"graphs":[{}]}}"#, composite(prompt)),
+            false,
+        );
+        check(
+            Composite::Graph,
+            &format!(r#"{{"graphs":[{}]}}"#, composite(record)),
+            true,
+        );
+    }
+}

@@ -1,0 +1,169 @@
+//! One form of a path, to judge and to forward.
+//!
+//! Whatever two servers might read differently is refused, so that what was priced is what the upstream runs.
+
+/// The most segments a path of any known route has, with room to see that one is longer.
+const SEGMENTS: usize = 16;
+
+/// A path no two servers read differently, split into its segments.
+#[derive(Clone, Copy, Debug)]
+pub struct Path<'a> {
+    segments: [&'a str; SEGMENTS],
+    count: usize,
+    more: bool,
+}
+
+/// A path that could mean two things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Ambiguous {
+    /// `//` inside the path.
+    #[error("an empty path segment")]
+    EmptySegment,
+    /// `.` or `..`.
+    #[error("a dot segment")]
+    DotSegment,
+    /// `\`, `;`, a control character or anything but ASCII.
+    #[error("a character that servers read differently")]
+    Character,
+    /// `%2f`, `%5c`, `%2e`, a percent-encoded unreserved character, or a `%` without two hex digits.
+    #[error("a percent-encoding that servers read differently")]
+    Encoding,
+}
+
+impl<'a> Path<'a> {
+    /// Judges a path as it came; it is forwarded as it came.
+    ///
+    /// # Errors
+    /// The first thing in it that could mean two things.
+    pub fn parse(path: &'a str) -> Result<Self, Ambiguous> {
+        check_bytes(path.as_bytes())?;
+        let rest = path.strip_prefix('/').unwrap_or(path);
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let mut parsed = Self {
+            segments: [""; SEGMENTS],
+            count: 0,
+            more: false,
+        };
+        if rest.is_empty() {
+            return if path.len() > 1 {
+                Err(Ambiguous::EmptySegment)
+            } else {
+                Ok(parsed)
+            };
+        }
+        for segment in rest.split('/') {
+            match segment {
+                "" => return Err(Ambiguous::EmptySegment),
+                "." | ".." => return Err(Ambiguous::DotSegment),
+                _ => {}
+            }
+            match parsed.segments.get_mut(parsed.count) {
+                Some(slot) => {
+                    *slot = segment;
+                    parsed.count = parsed.count.saturating_add(1);
+                }
+                None => parsed.more = true,
+            }
+        }
+        Ok(parsed)
+    }
+
+    /// The segments, without one trailing slash; the last also without `.json` or `.xml`.
+    pub fn segments(&self) -> &[&'a str] {
+        if self.more {
+            &[]
+        } else {
+            self.segments.get(..self.count).unwrap_or(&[])
+        }
+    }
+
+    /// The segments to match: as above, the last without `.json` or `.xml`.
+    pub fn matched(mut self) -> Self {
+        let last = self.segments.get_mut(self.count.saturating_sub(1));
+        if let Some(last) = last
+            && let Some((stem, suffix)) = last.rsplit_once('.')
+            && (suffix.eq_ignore_ascii_case("json") || suffix.eq_ignore_ascii_case("xml"))
+        {
+            *last = stem;
+        }
+        self
+    }
+}
+
+fn check_bytes(bytes: &[u8]) -> Result<(), Ambiguous> {
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.' | b'~');
+    let mut rest = bytes;
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if plain(byte) {
+            continue;
+        }
+        match byte {
+            b'%' => {
+                let (hex, after) = rest.split_at_checked(2).ok_or(Ambiguous::Encoding)?;
+                check_encoded(hex)?;
+                rest = after;
+            }
+            b'\\' | b';' => return Err(Ambiguous::Character),
+            _ if !byte.is_ascii_graphic() => return Err(Ambiguous::Character),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn check_encoded(hex: &[u8]) -> Result<(), Ambiguous> {
+    let digits = std::str::from_utf8(hex)
+        .ok()
+        .filter(|hex| !hex.starts_with('+'));
+    let byte = digits
+        .and_then(|hex| u8::from_str_radix(hex, 16).ok())
+        .ok_or(Ambiguous::Encoding)?;
+    let unreserved = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    // Control characters too: a NUL or a line end in a name is no name.
+    if unreserved || matches!(byte, b'/' | b'\\') || byte.is_ascii_control() {
+        return Err(Ambiguous::Encoding);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(path: &str, want: Result<&[&str], Ambiguous>) {
+        let got = Path::parse(path).map(Path::matched);
+        let got = got.as_ref().map(Path::segments).map_err(|fault| *fault);
+        assert_eq!(got, want, "{path}");
+    }
+
+    #[test]
+    fn a_path_has_one_reading_or_none() {
+        use Ambiguous::{Character, DotSegment, EmptySegment, Encoding};
+        check("/", Ok(&[]));
+        check("/services/data/", Ok(&["services", "data"]));
+        check("/a/b.json", Ok(&["a", "b"]));
+        check("/a/b.XML", Ok(&["a", "b"]));
+        check("/a/v60.0/b", Ok(&["a", "v60.0", "b"]));
+        check("/a/My%20Template/b", Ok(&["a", "My%20Template", "b"]));
+        check("//", Err(EmptySegment));
+        check("//a", Err(EmptySegment));
+        check("/a//b", Err(EmptySegment));
+        check("/a//", Err(EmptySegment));
+        check("/a/./b", Err(DotSegment));
+        check("/a/../b", Err(DotSegment));
+        check("/a/..", Err(DotSegment));
+        check("/a\\b", Err(Character));
+        check("/a;x=1/b", Err(Character));
+        check("/a/ü", Err(Character));
+        check("/a b", Err(Character));
+        for encoded in [
+            "%2f", "%2F", "%5c", "%2e", "%2E%2e", "%61", "%7e", "%", "%2", "%zz", "%00", "%0a",
+            "%+1",
+        ] {
+            check(&format!("/a/{encoded}"), Err(Encoding));
+        }
+        check(&"/a".repeat(17), Ok(&[]));
+    }
+}
