@@ -1,0 +1,17 @@
+//! The data path: one request's way from a client to Salesforce and back.
+//!
+//! [`exchange`] tells the whole story top to bottom; what it calls computes. Worker threads share nothing but
+//! atomics, the config snapshot and the map of sessions.
+
+pub mod body;
+pub mod connect;
+pub mod counters;
+pub mod decision;
+pub mod headers;
+pub mod identify;
+pub mod refusal;
+pub mod sessions;
+pub mod snapshot;
+pub mod tasks;
+pub mod upstream;
+pub mod watch;

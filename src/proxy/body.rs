@@ -1,0 +1,290 @@
+//! Bodies on their way: the client's to the upstream, and the answer back.
+//!
+//! Frames pass as they come, without a copy. A body read ahead for pricing is sent on from where it was read.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::watch::Watch;
+
+/// How far a request got on its way out: facts, noted where they happen.
+#[derive(Debug)]
+pub struct Progress {
+    /// Some of it may have reached the upstream.
+    pub sent: Cell<bool>,
+    /// All of it was handed to the upstream connection.
+    pub body_ended: Cell<bool>,
+    /// Why the client's body cannot be forwarded.
+    pub fault: Cell<Option<BodyFault>>,
+    /// Bytes of the body so far.
+    pub body_bytes: Cell<u64>,
+}
+
+/// What is wrong with a client's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyFault {
+    /// Its framing is broken, or it ended early.
+    Malformed,
+    /// It is over `body_bytes`.
+    TooLarge,
+    /// It stopped coming.
+    Stalled,
+}
+
+impl Progress {
+    /// Nothing sent yet.
+    pub fn new() -> Rc<Self> {
+        Rc::new(Self {
+            sent: Cell::new(false),
+            body_ended: Cell::new(false),
+            fault: Cell::new(None),
+            body_bytes: Cell::new(0),
+        })
+    }
+}
+
+/// A client's body that cannot be forwarded; the fault is in [`Progress`].
+#[derive(Debug, thiserror::Error)]
+#[error("the client's body cannot be forwarded")]
+pub struct BrokenBody;
+
+/// The client's body on its way to the upstream.
+#[derive(Debug)]
+pub struct ForwardBody {
+    /// Read ahead for pricing.
+    read: VecDeque<Bytes>,
+    /// The rest, where there is one.
+    rest: Option<Incoming>,
+    bound_bytes: u64,
+    idle: Duration,
+    response_timeout: Duration,
+    progress: Rc<Progress>,
+    watch: Rc<Watch>,
+}
+
+/// The limits a body is forwarded under.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyLimits {
+    /// The most bytes.
+    pub bound_bytes: u64,
+    /// The longest time without a byte.
+    pub idle: Duration,
+    /// How long the upstream has once it has everything.
+    pub response_timeout: Duration,
+}
+
+impl ForwardBody {
+    /// A body of which `read` was read ahead already.
+    pub fn new(
+        read: VecDeque<Bytes>,
+        rest: Option<Incoming>,
+        limits: BodyLimits,
+        progress: Rc<Progress>,
+        watch: Rc<Watch>,
+    ) -> Self {
+        let rest = rest.filter(|rest| !rest.is_end_stream());
+        let body = Self {
+            read,
+            rest,
+            bound_bytes: limits.bound_bytes,
+            idle: limits.idle,
+            response_timeout: limits.response_timeout,
+            progress,
+            watch,
+        };
+        if body.is_end_stream() {
+            body.ended();
+        } else {
+            body.watch.due_in(body.idle);
+        }
+        body
+    }
+
+    /// From here on the upstream is awaited.
+    fn ended(&self) {
+        self.progress.body_ended.set(true);
+        self.watch.due_in(self.response_timeout);
+    }
+
+    fn count(&self, bytes: usize) -> Result<(), BrokenBody> {
+        let passed = self.progress.body_bytes.get();
+        let passed = passed.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        self.progress.body_bytes.set(passed);
+        if passed > self.bound_bytes {
+            self.progress.fault.set(Some(BodyFault::TooLarge));
+            return Err(BrokenBody);
+        }
+        Ok(())
+    }
+}
+
+impl Body for ForwardBody {
+    type Data = Bytes;
+    type Error = BrokenBody;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
+        if let Some(bytes) = self.read.pop_front() {
+            if self.is_end_stream() {
+                self.ended();
+            }
+            return Poll::Ready(Some(self.count(bytes.len()).map(|()| Frame::data(bytes))));
+        }
+        let Some(rest) = self.rest.as_mut() else {
+            self.ended();
+            return Poll::Ready(None);
+        };
+        let frame = match Pin::new(rest).poll_frame(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(frame) => frame,
+        };
+        match frame {
+            Some(Ok(frame)) => {
+                // Trailers are not relayed; what ends the body ends it here.
+                let Ok(bytes) = frame.into_data() else {
+                    self.ended();
+                    return Poll::Ready(None);
+                };
+                if self.is_end_stream() {
+                    self.ended();
+                } else {
+                    self.watch.due_in(self.idle);
+                }
+                Poll::Ready(Some(self.count(bytes.len()).map(|()| Frame::data(bytes))))
+            }
+            Some(Err(_)) => {
+                self.progress.fault.set(Some(BodyFault::Malformed));
+                Poll::Ready(Some(Err(BrokenBody)))
+            }
+            None => {
+                self.ended();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.read.is_empty() && self.rest.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let read: usize = self.read.iter().map(Bytes::len).sum();
+        let read = u64::try_from(read).unwrap_or(u64::MAX);
+        let mut hint = self
+            .rest
+            .as_ref()
+            .map_or(SizeHint::with_exact(0), Body::size_hint);
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper.saturating_add(read));
+        }
+        hint.set_lower(hint.lower().saturating_add(read));
+        hint
+    }
+}
+
+/// Reads a body ahead for pricing, up to `bound` bytes. `Err` holds what was read of a larger one.
+pub struct ReadAhead {
+    /// The pieces read.
+    pub pieces: VecDeque<Bytes>,
+    /// Their bytes.
+    pub bytes: usize,
+    /// The rest, where the body goes on.
+    pub rest: Option<Incoming>,
+    /// Whether this is the whole body.
+    pub whole: bool,
+}
+
+impl ReadAhead {
+    /// Reads until the body ends or the bound is passed; the watch bounds the time.
+    ///
+    /// # Errors
+    /// When the client's framing is broken.
+    pub async fn read(
+        mut body: Incoming,
+        bound: usize,
+        idle: Duration,
+        watch: &Watch,
+    ) -> Result<Self, BodyFault> {
+        let mut ahead = Self {
+            pieces: VecDeque::new(),
+            bytes: 0,
+            rest: None,
+            whole: true,
+        };
+        while !body.is_end_stream() {
+            watch.due_in(idle);
+            let next = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
+            let next = watch.within(next).await.map_err(|_| BodyFault::Stalled)?;
+            let Some(frame) = next else { break };
+            let frame = frame.map_err(|_| BodyFault::Malformed)?;
+            let Ok(bytes) = frame.into_data() else { break };
+            ahead.bytes = ahead.bytes.saturating_add(bytes.len());
+            ahead.pieces.push_back(bytes);
+            if ahead.bytes > bound {
+                ahead.whole = body.is_end_stream();
+                ahead.rest = Some(body);
+                return Ok(ahead);
+            }
+        }
+        Ok(ahead)
+    }
+
+    /// The body in one piece, if it is whole and not larger than `bound`.
+    pub fn in_one_piece(&mut self, bound: usize) -> Option<Bytes> {
+        if !self.whole || self.bytes > bound {
+            return None;
+        }
+        if self.pieces.len() > 1 {
+            let mut joined = bytes::BytesMut::with_capacity(self.bytes);
+            self.pieces
+                .drain(..)
+                .for_each(|piece| joined.extend_from_slice(&piece));
+            self.pieces.push_back(joined.freeze());
+        }
+        Some(self.pieces.front().cloned().unwrap_or_default())
+    }
+}
+
+/// A body made here: a refusal.
+#[derive(Debug, Default)]
+pub struct Whole(Option<Bytes>);
+
+impl Whole {
+    /// These bytes.
+    pub fn new(bytes: Bytes) -> Self {
+        Self(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+
+    /// Takes them, once.
+    pub fn take(&mut self) -> Option<Bytes> {
+        self.0.take()
+    }
+
+    /// Their number.
+    pub fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, Bytes::len)
+    }
+
+    /// Whether there is nothing left.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+/// Whether a body in this encoding can be read: identity, or none stated.
+pub fn is_plain(headers: &HeaderMap) -> bool {
+    headers
+        .get(http::header::CONTENT_ENCODING)
+        .is_none_or(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}

@@ -1,0 +1,256 @@
+//! Why a request was refused, kept for whoever asks: `GET /api/v1/decisions/{request-id}`.
+//!
+//! Workers push into bounded rings, the oldest falls out; the admin thread collects from them.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crossbeam_queue::ArrayQueue;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::refusal::Refusal;
+use crate::budget::admission::View;
+use crate::budget::credits::MicroCredits;
+use crate::budget::operation::{Class, Operation};
+use crate::ledger::event::RequestId;
+
+/// Decisions a worker keeps until they are collected.
+const RING: usize = 4_096;
+/// Decisions kept for questions.
+const KEPT: usize = 20_000;
+
+/// What was decided, with everything it was decided by.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// Which request.
+    pub request: RequestId,
+    /// When.
+    pub at: Timestamp,
+    /// Why it was refused, or would have been.
+    pub refusal: Refusal,
+    /// Only noted.
+    pub shadow: bool,
+    /// What it did wrong.
+    pub detail: String,
+    /// Who would have paid.
+    pub team: Option<Arc<str>>,
+    /// Why that team.
+    pub payer: &'static str,
+    /// How much it mattered.
+    pub class: Option<Class>,
+    /// What it would have been billed as.
+    pub operation: Option<Operation>,
+    /// What it was expected to cost, and might have at most.
+    pub quote: Option<(MicroCredits, MicroCredits)>,
+    /// The rate card that priced it.
+    pub rate_card: Option<String>,
+    /// The numbers compared.
+    pub view: Option<View>,
+    /// When the period ends.
+    pub period_ends: Option<Timestamp>,
+    /// The config in force.
+    pub config_hash: Arc<str>,
+}
+
+/// The record as told by the admin API.
+#[derive(Debug, Serialize)]
+pub struct Told {
+    request_id: String,
+    at: String,
+    verdict: &'static str,
+    refusal: &'static str,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    team: Option<Arc<str>>,
+    payer: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operation: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimate: Option<MicroCredits>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bound: Option<MicroCredits>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_card: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compared: Option<Compared>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    period_ends: Option<String>,
+    config_hash: Arc<str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Compared {
+    /// The limit that said no.
+    binding: Binding,
+    own_committed: MicroCredits,
+    allocation: MicroCredits,
+    trip_at: MicroCredits,
+    buffer_committed: MicroCredits,
+    buffer: MicroCredits,
+    burst_committed: MicroCredits,
+    burst: MicroCredits,
+    overage_committed: MicroCredits,
+    overage_cap: MicroCredits,
+    pool_committed: MicroCredits,
+    pool_month: MicroCredits,
+    pool_trip_at: MicroCredits,
+    year_committed: MicroCredits,
+    annual_credits: MicroCredits,
+}
+
+#[derive(Debug, Serialize)]
+struct Binding {
+    limit: &'static str,
+    committed: MicroCredits,
+    estimate: MicroCredits,
+    at_most: MicroCredits,
+}
+
+impl Decision {
+    /// For people.
+    pub fn told(self) -> Told {
+        Told {
+            request_id: self.request.to_string(),
+            at: self.at.to_string(),
+            verdict: if self.shadow {
+                "would_refuse"
+            } else {
+                "refuse"
+            },
+            refusal: self.refusal.name(),
+            detail: self.detail,
+            team: self.team,
+            payer: self.payer,
+            class: self.class.map(Class::name),
+            operation: self.operation.map(Operation::name),
+            estimate: self.quote.map(|(estimate, _)| estimate),
+            bound: self.quote.map(|(_, bound)| bound),
+            rate_card: self.rate_card,
+            compared: self.view.map(|view| compared(self.refusal, &view)),
+            period_ends: self.period_ends.map(|end| end.to_string()),
+            config_hash: self.config_hash,
+        }
+    }
+}
+
+fn compared(refusal: Refusal, view: &View) -> Compared {
+    let trip = Binding {
+        limit: "team trip point",
+        committed: view.own.committed,
+        estimate: view.estimate,
+        at_most: view.own_trip_at,
+    };
+    let binding = match refusal {
+        Refusal::TeamExhausted => Binding {
+            limit: "team allocation",
+            at_most: view.own.limit,
+            ..trip
+        },
+        Refusal::PoolBreakerOpen => Binding {
+            limit: "pool trip point",
+            committed: view.pool.committed,
+            at_most: view.pool_trip_at,
+            ..trip
+        },
+        Refusal::PoolExhausted if !fits(view.year.committed, view.estimate, view.year.limit) => {
+            Binding {
+                limit: "contract year",
+                committed: view.year.committed,
+                at_most: view.year.limit,
+                ..trip
+            }
+        }
+        Refusal::PoolExhausted => Binding {
+            limit: "month's pool",
+            committed: view.pool.committed,
+            at_most: view.pool.limit,
+            ..trip
+        },
+        _ => trip,
+    };
+    Compared {
+        binding,
+        own_committed: view.own.committed,
+        allocation: view.own.limit,
+        trip_at: view.own_trip_at,
+        buffer_committed: view.buffer.committed,
+        buffer: view.buffer.limit,
+        burst_committed: view.burst.committed,
+        burst: view.burst.limit,
+        overage_committed: view.overage.committed,
+        overage_cap: view.overage.limit,
+        pool_committed: view.pool.committed,
+        pool_month: view.pool.limit,
+        pool_trip_at: view.pool_trip_at,
+        year_committed: view.year.committed,
+        annual_credits: view.year.limit,
+    }
+}
+
+fn fits(committed: MicroCredits, estimate: MicroCredits, limit: MicroCredits) -> bool {
+    committed
+        .checked_add(estimate)
+        .is_some_and(|sum| sum <= limit)
+}
+
+/// The rings of all workers.
+#[derive(Debug)]
+pub struct DecisionRings(Vec<ArrayQueue<Box<Decision>>>);
+
+impl DecisionRings {
+    /// One ring a worker.
+    pub fn new(workers: usize) -> Self {
+        Self(
+            std::iter::repeat_with(|| ArrayQueue::new(RING))
+                .take(workers)
+                .collect(),
+        )
+    }
+
+    /// Keeps a decision; where the ring is full the oldest is forgotten.
+    pub fn push(&self, worker: usize, decision: Box<Decision>) {
+        if let Some(ring) = self.0.get(worker) {
+            ring.force_push(decision);
+        }
+    }
+}
+
+/// The decisions collected so far, the newest [`KEPT`]. Owned by the admin side.
+#[derive(Debug, Default)]
+pub struct Decisions {
+    order: VecDeque<RequestId>,
+    by_request: HashMap<RequestId, Box<Decision>>,
+}
+
+impl Decisions {
+    /// Collects what the workers decided since the last time.
+    pub fn collect(&mut self, rings: &DecisionRings) {
+        for ring in &rings.0 {
+            while let Some(decision) = ring.pop() {
+                if self.order.len() >= KEPT
+                    && let Some(oldest) = self.order.pop_front()
+                {
+                    self.by_request.remove(&oldest);
+                }
+                self.order.push_back(decision.request);
+                self.by_request.insert(decision.request, decision);
+            }
+        }
+    }
+
+    /// The decision on one request.
+    pub fn get(&self, request: RequestId) -> Option<Decision> {
+        self.by_request
+            .get(&request)
+            .map(|decision| Decision::clone(decision))
+    }
+
+    /// The newest decisions first.
+    pub fn newest(&self, count: usize) -> Vec<Decision> {
+        let newest = self.order.iter().rev().take(count);
+        newest.filter_map(|request| self.get(*request)).collect()
+    }
+}

@@ -1,0 +1,328 @@
+//! Whose is it: who pays for a request, and how much it matters (design.md, section 4).
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use aws_lc_rs::{constant_time, digest};
+use compact_str::CompactString;
+use http::{HeaderMap, HeaderName};
+use percent_encoding::percent_decode_str;
+
+use super::refusal::{Refusal, Refused};
+use super::snapshot::{KeyEntry, NamedEntry, Snapshot};
+use crate::budget::operation::Class;
+use crate::salesforce::NamedKind;
+
+/// The key header.
+pub const KEY: HeaderName = HeaderName::from_static("breakerbox-key");
+/// The header by which a client lowers its class.
+pub const CLASS: HeaderName = HeaderName::from_static("breakerbox-class");
+/// The header by which a client adds tags.
+pub const TAGS: HeaderName = HeaderName::from_static("breakerbox-tags");
+
+/// Hex characters of a key.
+pub const KEY_LEN: usize = 64;
+/// The most bytes of one client tag value.
+const TAG_VALUE_MAX: usize = 64;
+
+/// Who pays, and what is known of the call for events.
+#[derive(Clone, Debug)]
+pub struct Payer {
+    /// The position of the team in the snapshot.
+    pub team: usize,
+    /// How much the call matters.
+    pub class: Class,
+    /// The key that was given.
+    pub key: Option<Arc<KeyEntry>>,
+    /// What the request named.
+    pub named: Option<(NamedKind, CompactString)>,
+    /// The named agent's type.
+    pub agent_type: Option<Arc<str>>,
+    /// Tags beyond the team's own, as canonical JSON.
+    pub tags: Option<Arc<str>>,
+    /// Why this team pays, for the decision record.
+    pub because: Because,
+}
+
+/// Why a team pays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Because {
+    /// Its key was given.
+    Key,
+    /// The request names something of its own.
+    Named,
+    /// It pays for what nobody else does.
+    Unattributed,
+    /// Nobody pays; noted in shadow mode, or free.
+    Nobody,
+}
+
+impl Because {
+    /// The word in decision records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Named => "named",
+            Self::Unattributed => "pool.unattributed",
+            Self::Nobody => "nobody",
+        }
+    }
+}
+
+/// What a request says of itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Claims<'a> {
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// The key in its path.
+    pub path_key: Option<&'a str>,
+    /// What it names.
+    pub named: Option<(NamedKind, &'a str)>,
+    /// Milliseconds since the epoch.
+    pub now_ms: i64,
+}
+
+/// Finds the payer.
+///
+/// # Errors
+/// `unknown_key`, `team_mismatch`, `unattributed`, or a class that is none.
+pub fn identify(
+    snapshot: &Snapshot,
+    keys: &KeyCache,
+    claims: &Claims<'_>,
+) -> Result<Payer, Box<Refused>> {
+    let key = given_key(snapshot, keys, claims)?;
+    let named = claims.named.map(|(kind, id)| (kind, decoded(id)));
+    let entry = named
+        .as_ref()
+        .and_then(|(kind, id)| snapshot.named(*kind, id));
+    let (team, because) = match (&key, entry) {
+        (Some(key), Some(entry))
+            if entry.team != key.team && !key.may_use.contains(&entry.team) =>
+        {
+            return Err(mismatch(snapshot, key, entry));
+        }
+        (Some(key), _) => (key.team, Because::Key),
+        (None, Some(entry)) => (entry.team, Because::Named),
+        (None, None) => match snapshot.unattributed {
+            Some(team) => (team, Because::Unattributed),
+            None => return Err(unattributed()),
+        },
+    };
+    Ok(Payer {
+        team,
+        class: class(snapshot, team, key.as_deref(), entry, claims.headers)?,
+        tags: tags(snapshot, team, key.as_deref(), entry, claims.headers),
+        agent_type: entry.and_then(|entry| entry.agent_type.clone()),
+        named: named.map(|(kind, id)| (kind, CompactString::from(id.as_ref()))),
+        key,
+        because,
+    })
+}
+
+fn given_key(
+    snapshot: &Snapshot,
+    keys: &KeyCache,
+    claims: &Claims<'_>,
+) -> Result<Option<Arc<KeyEntry>>, Box<Refused>> {
+    let refused = |detail: &'static str| Refused::new(Refusal::UnknownKey, detail);
+    let mut headers = claims.headers.get_all(&KEY).iter();
+    let header = headers.next();
+    if headers.next().is_some() {
+        return Err(refused("more than one Breakerbox-Key header"));
+    }
+    let given = match (
+        header.map(http::HeaderValue::as_bytes),
+        claims.path_key.map(str::as_bytes),
+    ) {
+        (None, None) => return Ok(None),
+        (Some(header), Some(path)) if header != path => {
+            return Err(refused(
+                "the key in the header and the key in the path differ",
+            ));
+        }
+        (Some(key), _) | (None, Some(key)) => key,
+    };
+    let key = keys.find(snapshot, given);
+    let key =
+        key.ok_or_else(|| refused("this key is not configured; see `breakerbox key --help`"))?;
+    if key
+        .expires_ms
+        .is_some_and(|expires| claims.now_ms >= expires)
+    {
+        return Err(refused("this key has expired"));
+    }
+    Ok(Some(key))
+}
+
+fn mismatch(snapshot: &Snapshot, key: &KeyEntry, entry: &NamedEntry) -> Box<Refused> {
+    let name = |at| snapshot.team(at).map_or("", |team| &*team.name);
+    let (pays, owns) = (name(key.team), name(entry.team));
+    let detail = format!(
+        "the key is {pays}'s, what the request names is {owns}'s; may_use in the key would allow it"
+    );
+    let mut refused = Refused::new(Refusal::TeamMismatch, detail);
+    refused.team = Some(key.team);
+    refused
+}
+
+fn unattributed() -> Box<Refused> {
+    let detail = "nobody is known to pay: send a Breakerbox-Key, or add what the request names to allocations.toml";
+    Refused::new(Refusal::Unattributed, detail)
+}
+
+/// The named thing's class, else the key's, else the team's, else standard; a key's is also a ceiling, and the
+/// client may lower it further.
+fn class(
+    snapshot: &Snapshot,
+    team: usize,
+    key: Option<&KeyEntry>,
+    entry: Option<&NamedEntry>,
+    headers: &HeaderMap,
+) -> Result<Class, Box<Refused>> {
+    let key = key.and_then(|key| key.class);
+    let of_team = snapshot.team(team).and_then(|team| team.class);
+    let stated = entry
+        .and_then(|entry| entry.class)
+        .or(key)
+        .or(of_team)
+        .unwrap_or(Class::Standard);
+    let class = key.map_or(stated, |ceiling| stated.at_most(ceiling));
+    let Some(asked) = headers.get(&CLASS) else {
+        return Ok(class);
+    };
+    let asked = asked
+        .to_str()
+        .ok()
+        .and_then(|name| Class::parse(&name.trim().to_ascii_lowercase()));
+    let asked = asked.ok_or_else(|| {
+        Refused::new(
+            Refusal::BadRequest,
+            "Breakerbox-Class is critical, standard or background",
+        )
+    })?;
+    Ok(class.at_most(asked))
+}
+
+fn tags(
+    snapshot: &Snapshot,
+    team: usize,
+    key: Option<&KeyEntry>,
+    entry: Option<&NamedEntry>,
+    headers: &HeaderMap,
+) -> Option<Arc<str>> {
+    let key = key.and_then(|key| key.tags.as_ref());
+    let entry = entry.and_then(|entry| entry.tags.as_ref());
+    match (key, entry, headers.get(&TAGS)) {
+        (None, None, None) => None,
+        (Some(tags), None, None) | (None, Some(tags), None) => Some(Arc::clone(tags)),
+        (key, entry, header) => {
+            let mut all = client_tags(snapshot, team, header);
+            // Configured tags are authoritative: they come last.
+            for tags in [key, entry].into_iter().flatten() {
+                all.extend(
+                    serde_json::from_str::<std::collections::BTreeMap<String, String>>(tags)
+                        .ok()?,
+                );
+            }
+            (!all.is_empty())
+                .then(|| serde_json::to_string(&all).ok().map(Arc::from))
+                .flatten()
+        }
+    }
+}
+
+/// `project=atlas, phase=2`: only keys listed in `client_tags`, values bounded in length and number.
+fn client_tags(
+    snapshot: &Snapshot,
+    team: usize,
+    header: Option<&http::HeaderValue>,
+) -> std::collections::BTreeMap<String, String> {
+    let text = header
+        .and_then(|header| header.to_str().ok())
+        .unwrap_or_default();
+    let allowed = &snapshot.checked.allocations.pool.client_tags;
+    let pairs = text
+        .split(',')
+        .filter_map(|pair| pair.trim().split_once('='));
+    pairs
+        .filter(|(key, value)| {
+            allowed.iter().any(|known| known == key) && value.len() <= TAG_VALUE_MAX
+        })
+        .map(|(key, value)| {
+            let known = snapshot
+                .team(team)
+                .is_some_and(|team| team.tag_values.admits(tag_hash(key, value)));
+            (
+                key.to_owned(),
+                if known {
+                    value.to_owned()
+                } else {
+                    "other".to_owned()
+                },
+            )
+        })
+        .collect()
+}
+
+fn tag_hash(key: &str, value: &str) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    (key, value).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A name in a path, decoded; not one byte is copied where nothing is encoded.
+fn decoded(id: &str) -> Cow<'_, str> {
+    percent_decode_str(id).decode_utf8_lossy()
+}
+
+/// Keys seen lately on one worker, so that a key is hashed with SHA-256 once and not at every request.
+///
+/// Indexed by a keyed hash nobody outside can predict; a hit is compared in constant time.
+#[derive(Debug, Default)]
+pub struct KeyCache {
+    hasher: RandomState,
+    slots: RefCell<Vec<Option<Cached>>>,
+}
+
+#[derive(Clone, Debug)]
+struct Cached {
+    text: [u8; KEY_LEN],
+    entry: Arc<KeyEntry>,
+}
+
+/// A power of two; more keys than this in use at once cost a SHA-256 each time they collide.
+const CACHED_KEYS: usize = 256;
+
+impl KeyCache {
+    /// Forgets everything: the config changed.
+    pub fn clear(&self) {
+        self.slots.borrow_mut().clear();
+    }
+
+    fn find(&self, snapshot: &Snapshot, given: &[u8]) -> Option<Arc<KeyEntry>> {
+        let text: &[u8; KEY_LEN] = given.try_into().ok()?;
+        let slot = usize::try_from(self.hasher.hash_one(text).rem_euclid(256)).ok()?;
+        if let Some(Some(cached)) = self.slots.borrow().get(slot)
+            && constant_time::verify_slices_are_equal(&cached.text, text).is_ok()
+        {
+            return Some(Arc::clone(&cached.entry));
+        }
+        let hash = digest::digest(&digest::SHA256, text);
+        let hash: &[u8; 32] = hash.as_ref().try_into().ok()?;
+        // Looked up by a hash: what the look-up's timing tells is about the hash, not the key.
+        let entry = snapshot.keys.get(hash)?;
+        let mut slots = self.slots.borrow_mut();
+        slots.resize(CACHED_KEYS, None);
+        if let Some(place) = slots.get_mut(slot) {
+            *place = Some(Cached {
+                text: *text,
+                entry: Arc::clone(entry),
+            });
+        }
+        Some(Arc::clone(entry))
+    }
+}

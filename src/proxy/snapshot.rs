@@ -1,0 +1,200 @@
+//! The configuration and the running period, indexed for the request path.
+//!
+//! Built off the request path, published by one swap, never changed. A reload builds the next one around the
+//! same counters, so that limits change and counts do not.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use compact_str::CompactString;
+use http::HeaderValue;
+
+use super::counters::TeamCounters;
+use crate::budget::books::{PoolLimits, TeamBooks, TeamLimits};
+use crate::budget::operation::Class;
+use crate::budget::throttle::Throttle;
+use crate::config::checked::{Checked, OnBound, Upstream};
+use crate::ledger::event::TeamId;
+use crate::ledger::live::LivePeriod;
+use crate::rates::card::Card;
+use crate::salesforce::NamedKind;
+use crate::salesforce::routes::UpstreamName;
+
+/// The team that use nobody pays for is booked under, in shadow mode.
+pub const UNATTRIBUTED: &str = "unattributed";
+
+/// One state of the world, for whole requests.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// What it was built from.
+    pub checked: Arc<Checked>,
+    /// `checked.hash`, shared with decision records.
+    pub config_hash: Arc<str>,
+    /// The rate card in use.
+    pub card: Arc<Card>,
+    /// The running period.
+    pub live: Arc<LivePeriod>,
+    /// What all teams share in it.
+    pub pool: PoolLimits,
+    /// Teams in file order, then [`UNATTRIBUTED`].
+    pub teams: Vec<TeamEntry>,
+    /// By SHA-256.
+    pub keys: HashMap<[u8; 32], Arc<KeyEntry>>,
+    /// By kind and id.
+    pub named: HashMap<NamedKind, HashMap<CompactString, NamedEntry>>,
+    /// Who pays where nobody is known; `None` refuses.
+    pub unattributed: Option<usize>,
+}
+
+/// A team on the request path.
+#[derive(Debug)]
+pub struct TeamEntry {
+    /// In the ledger.
+    pub id: TeamId,
+    /// As configured.
+    pub name: Arc<str>,
+    /// The same, as a header value.
+    pub header: HeaderValue,
+    /// Its accounts in the running period.
+    pub books: Arc<TeamBooks>,
+    /// What it may spend.
+    pub limits: TeamLimits,
+    /// Its slots above the trip point.
+    pub throttle: Arc<Throttle>,
+    /// The class of calls that state none.
+    pub class: Option<Class>,
+    /// False: refusals are only noted.
+    pub enforce: bool,
+    /// Turns of conversations opened below the trip point may finish.
+    pub finish_conversations: bool,
+    /// What happens to an answer over its bound.
+    pub on_bound: OnBound,
+    /// Values of client tags seen in this period.
+    pub tag_values: Arc<TagValues>,
+    /// What outlives reloads and periods.
+    pub presence: Arc<Presence>,
+}
+
+/// What a team keeps across reloads and periods.
+#[derive(Debug)]
+pub struct Presence {
+    /// One table a worker.
+    pub counters: Box<[TeamCounters]>,
+    /// Requests in flight whose payer is known by name only.
+    pub by_name_in_flight: AtomicU32,
+}
+
+impl Presence {
+    /// Fresh counters for so many workers.
+    pub fn new(workers: usize) -> Self {
+        let counters = std::iter::repeat_with(TeamCounters::default)
+            .take(workers)
+            .collect();
+        Self {
+            counters,
+            by_name_in_flight: AtomicU32::new(0),
+        }
+    }
+}
+
+/// A key on the request path.
+#[derive(Debug)]
+pub struct KeyEntry {
+    /// As configured.
+    pub name: Arc<str>,
+    /// Who pays.
+    pub team: usize,
+    /// The class, which is also a ceiling.
+    pub class: Option<Class>,
+    /// Other teams whose things it may use at its own cost.
+    pub may_use: Vec<usize>,
+    /// In milliseconds since the epoch, the first instant it is no longer valid.
+    pub expires_ms: Option<i64>,
+    /// Its own tags, as canonical JSON.
+    pub tags: Option<Arc<str>>,
+}
+
+/// An agent, template, model, ... on the request path.
+#[derive(Clone, Debug)]
+pub struct NamedEntry {
+    /// Who pays.
+    pub team: usize,
+    /// How much its calls matter.
+    pub class: Option<Class>,
+    /// Agents only.
+    pub agent_type: Option<Arc<str>>,
+    /// Its own tags, as canonical JSON.
+    pub tags: Option<Arc<str>>,
+}
+
+impl Snapshot {
+    /// The configured thing a request names.
+    pub fn named(&self, kind: NamedKind, id: &str) -> Option<&NamedEntry> {
+        self.named.get(&kind)?.get(id)
+    }
+
+    /// A configured upstream.
+    pub fn upstream(&self, name: UpstreamName) -> Option<&Upstream> {
+        let upstreams = &self.checked.gateway.upstreams;
+        match name {
+            UpstreamName::Api => Some(&upstreams.api),
+            UpstreamName::Org => Some(&upstreams.org),
+            UpstreamName::Data => upstreams.data.as_ref(),
+            UpstreamName::OpenConnector => upstreams.openconnector.as_ref(),
+        }
+    }
+
+    /// The team at a position; positions come from this same snapshot.
+    pub fn team(&self, at: usize) -> Option<&TeamEntry> {
+        self.teams.get(at)
+    }
+
+    /// The position of [`UNATTRIBUTED`], always the last.
+    pub fn unattributed_booking(&self) -> usize {
+        self.teams.len().saturating_sub(1)
+    }
+}
+
+/// Distinct values a team may use in client tags in one period.
+pub const TAG_VALUES_MAX: usize = 256;
+
+/// A bounded set of tag values, without a lock: hashes in a fixed table.
+#[derive(Debug)]
+pub struct TagValues([AtomicU64; TAG_VALUES_MAX]);
+
+impl Default for TagValues {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+impl TagValues {
+    /// Whether this value is among the first [`TAG_VALUES_MAX`]. `hash` is of key and value, never 0.
+    pub fn admits(&self, hash: u64) -> bool {
+        let hash = hash.max(1);
+        for slot in &self.0 {
+            match slot.compare_exchange(0, hash, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return true,
+                Err(known) if known == hash => return true,
+                Err(_) => {}
+            }
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_257th_tag_value_is_other() {
+        let values = TagValues::default();
+        for hash in 1..=256 {
+            assert!(values.admits(hash), "{hash}");
+        }
+        assert!(!values.admits(257));
+        assert!(values.admits(256), "a known one stays known");
+    }
+}

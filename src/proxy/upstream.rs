@@ -1,0 +1,335 @@
+//! The upstream side of one worker: a bounded pool of its own connections, and the seam where an upstream can
+//! be replaced in a test ([`tower::Service`]).
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
+use tower::Service;
+
+use super::body::{ForwardBody, Progress};
+use super::connect::Connector;
+use super::counters::WorkerCounters;
+use super::tasks::Tasks;
+use crate::config::checked::Upstream;
+use crate::salesforce::routes::UpstreamName;
+
+/// Idle connections kept for each upstream by each worker; more would be idle for good.
+const IDLE_MAX: usize = 512;
+/// An idle connection is not used after this: load balancers in front of Salesforce close theirs later.
+const IDLE_LIFE: Duration = Duration::from_secs(15);
+/// A connection is not used again after this, so that address changes are followed.
+const LIFE: Duration = Duration::from_secs(300);
+/// A request that was never sent is tried again on at most so many connections; the last is a fresh one.
+const ATTEMPTS: usize = 3;
+
+/// One request to one upstream.
+pub struct Forward {
+    /// Which upstream, for counters.
+    pub name: UpstreamName,
+    /// Where it is.
+    pub upstream: Upstream,
+    /// To connect, TLS included.
+    pub connect_timeout: Duration,
+    /// The request.
+    pub request: Request<ForwardBody>,
+    /// How far it gets.
+    pub progress: Rc<Progress>,
+}
+
+/// Why there is no response head.
+#[derive(Debug, thiserror::Error)]
+pub enum ForwardError {
+    /// No connection, or none that took the request: nothing was sent.
+    #[error("cannot connect to {upstream}: {cause}")]
+    Unreachable {
+        /// Host and port.
+        upstream: String,
+        /// What went wrong.
+        cause: io::Error,
+    },
+    /// The connection broke after something was sent.
+    #[error("the upstream closed the connection before answering")]
+    Broken(#[source] hyper::Error),
+}
+
+/// One worker's connections to all upstreams.
+#[derive(Clone)]
+pub struct Upstreams(Rc<Pool>);
+
+struct Pool {
+    idle: RefCell<Vec<(Upstream, Vec<Idle>)>>,
+    connector: Connector,
+    counters: std::sync::Arc<Vec<WorkerCounters>>,
+    worker: usize,
+    tasks: Tasks,
+}
+
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+/// An upstream connection while a request uses it.
+struct Connection {
+    sender: SendRequest<ForwardBody>,
+    opened: Instant,
+}
+
+impl Upstreams {
+    /// An empty pool.
+    pub fn new(
+        connector: Connector,
+        counters: std::sync::Arc<Vec<WorkerCounters>>,
+        worker: usize,
+        tasks: Tasks,
+    ) -> Self {
+        Self(Rc::new(Pool {
+            idle: RefCell::default(),
+            connector,
+            counters,
+            worker,
+            tasks,
+        }))
+    }
+
+    /// Closes connections that were idle for too long. Called by the worker's tick.
+    pub fn close_idle(&self) {
+        let now = Instant::now();
+        for (_, idle) in self.0.idle.borrow_mut().iter_mut() {
+            idle.retain(|idle| idle.is_usable(now));
+        }
+    }
+}
+
+impl Idle {
+    fn is_usable(&self, now: Instant) -> bool {
+        now.duration_since(self.since) < IDLE_LIFE
+            && now.duration_since(self.connection.opened) < LIFE
+            && !self.connection.sender.is_closed()
+    }
+}
+
+impl Service<Forward> for Upstreams {
+    type Response = Response<UpstreamBody>;
+    type Error = ForwardError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ForwardError>>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ForwardError>> {
+        Poll::Ready(Ok(())) // requests in flight are bounded before they come here
+    }
+
+    fn call(&mut self, forward: Forward) -> Self::Future {
+        let pool = Rc::clone(&self.0);
+        Box::pin(async move { pool.send(forward).await })
+    }
+}
+
+impl Pool {
+    /// Sends on an idle connection or a new one; only an unsent request is tried again.
+    async fn send(
+        self: Rc<Self>,
+        forward: Forward,
+    ) -> Result<Response<UpstreamBody>, ForwardError> {
+        let Forward {
+            name,
+            upstream,
+            connect_timeout,
+            mut request,
+            progress,
+        } = forward;
+        for attempt in 1..=ATTEMPTS {
+            let idle = if attempt < ATTEMPTS {
+                self.take_idle(&upstream).await
+            } else {
+                None
+            };
+            let mut connection = match idle {
+                Some(connection) => connection,
+                None => self.open(name, &upstream, connect_timeout).await?,
+            };
+            progress.sent.set(true);
+            match connection.sender.try_send_request(request).await {
+                Ok(response) => {
+                    let lease = Lease {
+                        pool: Rc::clone(&self),
+                        upstream,
+                        connection,
+                    };
+                    return Ok(response.map(|body| UpstreamBody::new(body, lease)));
+                }
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => {
+                        progress.sent.set(false);
+                        request = unsent;
+                    }
+                    None => return Err(ForwardError::Broken(error.into_error())),
+                },
+            }
+        }
+        let cause =
+            io::Error::other("the upstream closes every connection before taking the request");
+        Err(ForwardError::Unreachable {
+            upstream: upstream.authority.to_string(),
+            cause,
+        })
+    }
+
+    /// The connection idle for the shortest time that still takes a request.
+    async fn take_idle(&self, upstream: &Upstream) -> Option<Connection> {
+        loop {
+            let idle = self.pop_idle(upstream)?;
+            if !idle.is_usable(Instant::now()) {
+                continue;
+            }
+            let mut connection = idle.connection;
+            // Ready as a rule; otherwise its task has not yet seen that the last answer is over.
+            if connection.sender.is_ready() || connection.sender.ready().await.is_ok() {
+                return Some(connection);
+            }
+        }
+    }
+
+    fn pop_idle(&self, upstream: &Upstream) -> Option<Idle> {
+        let mut idle = self.idle.borrow_mut();
+        let (_, idle) = idle.iter_mut().find(|(known, _)| known == upstream)?;
+        idle.pop()
+    }
+
+    fn put_idle(&self, upstream: Upstream, connection: Connection) {
+        let idle = Idle {
+            connection,
+            since: Instant::now(),
+        };
+        if !idle.is_usable(idle.since) {
+            return;
+        }
+        let mut all = self.idle.borrow_mut();
+        match all.iter_mut().find(|(known, _)| *known == upstream) {
+            Some((_, known)) if known.len() < IDLE_MAX => known.push(idle),
+            Some(_) => {}
+            None => all.push((upstream, vec![idle])),
+        }
+    }
+
+    async fn open(
+        self: &Rc<Self>,
+        name: UpstreamName,
+        upstream: &Upstream,
+        timeout: Duration,
+    ) -> Result<Connection, ForwardError> {
+        let unreachable = |cause| ForwardError::Unreachable {
+            upstream: upstream.authority.to_string(),
+            cause,
+        };
+        let io = self
+            .connector
+            .connect(upstream, timeout)
+            .await
+            .map_err(unreachable)?;
+        let handshake = http1::Builder::new().handshake(TokioIo::new(io)).await;
+        let (sender, connection) =
+            handshake.map_err(|error| unreachable(io::Error::other(error)))?;
+        let pool = Rc::clone(self);
+        self.tasks.spawn(async move {
+            let open = |pool: &Self| {
+                pool.counters
+                    .get(pool.worker)
+                    .map(|c| c.upstream_connection(name).add(1))
+            };
+            let close = |pool: &Self| {
+                pool.counters
+                    .get(pool.worker)
+                    .map(|c| c.upstream_connection(name).sub(1))
+            };
+            open(&pool);
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, upstream = name.name(), "upstream connection ended");
+            }
+            close(&pool);
+        });
+        Ok(Connection {
+            sender,
+            opened: Instant::now(),
+        })
+    }
+}
+
+/// A connection that goes back to the pool when the answer is over.
+struct Lease {
+    pool: Rc<Pool>,
+    upstream: Upstream,
+    connection: Connection,
+}
+
+/// An upstream's answer. Dropped before its end it takes the connection with it, so that the upstream learns at
+/// once that nobody listens.
+pub struct UpstreamBody {
+    inner: Incoming,
+    lease: Option<Lease>,
+}
+
+impl UpstreamBody {
+    fn new(inner: Incoming, lease: Lease) -> Self {
+        let mut body = Self {
+            inner,
+            lease: Some(lease),
+        };
+        body.give_back_at_end();
+        body
+    }
+
+    fn give_back_at_end(&mut self) {
+        if self.inner.is_end_stream() {
+            self.give_back();
+        }
+    }
+
+    fn give_back(&mut self) {
+        if let Some(Lease {
+            pool,
+            upstream,
+            connection,
+        }) = self.lease.take()
+        {
+            pool.put_idle(upstream, connection);
+        }
+    }
+}
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        match &frame {
+            Some(Ok(_)) => self.give_back_at_end(),
+            Some(Err(_)) => self.lease = None,
+            None => self.give_back(),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
