@@ -1,7 +1,440 @@
 //! The durable memory: grants before they are spent, events, rollups, periods, alerts, sessions.
 //!
 //! One thread owns SQLite. Workers hand it events through bounded queues and read grants from atomics; nothing
-//! on the request path waits for it but a request whose grant is short.
+//! on the request path waits for it but a request whose grant is short. Invariant: nobody spends what is not
+//! written down here as granted.
 
+pub mod alerts;
+mod batch;
+mod error;
 pub mod event;
+mod files;
+mod grants;
 pub mod live;
+mod lock;
+pub mod periods;
+pub mod query;
+pub mod queue;
+mod recovery;
+mod rows;
+mod schema;
+mod sqlite;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{JoinHandle, Thread};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use self::alerts::AlertRow;
+use self::batch::Batch;
+pub use self::error::{LedgerError, OpenError};
+use self::event::{SessionRow, TeamId};
+use self::live::LivePeriod;
+use self::lock::Lock;
+use self::periods::{AllocationFact, PeriodFacts};
+use self::query::{UsageQuery, UsageRow};
+use self::queue::{EventSink, Queues};
+use self::writer::{Command, Writer};
+use crate::budget::credits::MicroCredits;
+use crate::budget::operation::Source;
+use crate::budget::period::{Period, PeriodName};
+use crate::config::checked::LedgerSettings;
+use crate::counters::{Count, Durations};
+
+/// How long a question to the ledger thread may wait; a disk that stalls longer is an error to whoever asked.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Questions waiting; the next one waits to be taken.
+const QUESTIONS: usize = 64;
+
+/// What was found at a start.
+#[derive(Debug)]
+pub struct Restart {
+    /// What was charged because the last process ended without settling; empty after a clean stop.
+    pub adjustments: Vec<Adjustment>,
+    /// The last commit of the last process.
+    pub last_write: Option<Timestamp>,
+    /// Agent sessions of the last day.
+    pub sessions: Vec<SessionRow>,
+}
+
+/// A crash adjustment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adjustment {
+    /// The period it is charged to.
+    pub period: PeriodName,
+    /// The team it is charged to.
+    pub team: String,
+    /// The same, in the ledger.
+    pub team_id: TeamId,
+    /// The source it was granted from.
+    pub source: Source,
+    /// What was granted and not durably settled.
+    pub credits: MicroCredits,
+}
+
+/// Figures of the ledger thread.
+#[derive(Debug, Default)]
+pub struct LedgerStats {
+    /// Commits, tried or done.
+    pub commits: Durations,
+    /// Events written.
+    pub events: Count,
+    /// Events waiting to be written.
+    pub pending: Count,
+    /// Commits that failed.
+    pub errors: Count,
+    /// Micro-credits by which a batch's events, rollups and accounts differed; must stay 0.
+    pub difference: Count,
+    folded: AtomicU64,
+}
+
+impl LedgerStats {
+    /// Events that kept no row of their own and are in the rollups only.
+    pub fn events_folded(&self) -> u64 {
+        self.folded.load(Ordering::Relaxed)
+    }
+
+    fn folded(&self, count: u64) {
+        self.folded.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+/// Whether the disk takes what is written.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// It does.
+    pub writing: bool,
+    /// When it last did.
+    pub last_commit: Option<Timestamp>,
+    /// Events waiting to be written.
+    pub pending_events: u64,
+    /// Why it does not.
+    pub last_error: Option<String>,
+}
+
+/// What the ledger thread shares with the rest.
+#[derive(Debug)]
+struct Shared {
+    queues: Queues,
+    live: ArcSwap<Vec<Arc<LivePeriod>>>,
+    teams: ArcSwap<Vec<String>>,
+    notify: Vec<Arc<Notify>>,
+    stats: Arc<LedgerStats>,
+    health: ArcSwap<Health>,
+}
+
+impl Shared {
+    fn health(&self, writing: bool, last_error: Option<String>) {
+        let pending_events = self.stats.pending.get();
+        let last_commit = if writing {
+            Some(crate::clock::now())
+        } else {
+            self.health.load().last_commit
+        };
+        self.health.store(Arc::new(Health {
+            writing,
+            last_commit,
+            pending_events,
+            last_error,
+        }));
+    }
+
+    /// Whoever waits for a grant looks again.
+    fn raised(&self) {
+        self.notify
+            .iter()
+            .for_each(|worker| worker.notify_waiters());
+    }
+}
+
+/// The ledger, from any thread.
+#[derive(Clone, Debug)]
+pub struct Ledger(Arc<Handle>);
+
+#[derive(Debug)]
+struct Handle {
+    path: PathBuf,
+    shared: Arc<Shared>,
+    commands: SyncSender<Command>,
+    thread: Thread,
+    #[expect(
+        clippy::disallowed_types,
+        reason = "taken once, when the process stops"
+    )]
+    join: std::sync::Mutex<Option<(JoinHandle<()>, Lock)>>,
+}
+
+impl Ledger {
+    /// Opens the ledger: lock, migrate, check, charge what the last process left open; then starts its thread.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing is changed then but what a migration did.
+    pub fn open(
+        settings: &LedgerSettings,
+        workers: usize,
+        now: Timestamp,
+    ) -> Result<(Self, Restart), OpenError> {
+        let path = settings.path.clone();
+        recovery::create_folder(&path)?;
+        let lock = Lock::take(&path)?;
+        let (files, restart, teams) = recovery::recover(settings, now)?;
+        let (commands, received) = sync_channel(QUESTIONS);
+        let health = Health {
+            writing: true,
+            last_commit: None,
+            pending_events: 0,
+            last_error: None,
+        };
+        let shared = Arc::new(Shared {
+            queues: Queues::new(workers),
+            live: ArcSwap::default(),
+            teams: ArcSwap::from_pointee(teams),
+            notify: std::iter::repeat_with(Arc::default).take(workers).collect(),
+            stats: Arc::default(),
+            health: ArcSwap::from_pointee(health),
+        });
+        let writer = Writer {
+            files,
+            shared: Arc::clone(&shared),
+            commands: received,
+            grants: grants::Grants::default(),
+            pending: Batch::default(),
+            years: Vec::new(),
+            shown: Vec::new(),
+            last_look: Instant::now(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || writer.run());
+        let join = thread.map_err(|cause| OpenError::Unwritable {
+            path: path.clone(),
+            cause,
+        })?;
+        let thread = join.thread().clone();
+        let handle = Handle {
+            path,
+            shared,
+            commands,
+            thread,
+            join: Some((join, lock)).into(),
+        };
+        Ok((Self(Arc::new(handle)), restart))
+    }
+
+    fn ask<T>(
+        &self,
+        command: impl FnOnce(SyncSender<Result<T, LedgerError>>) -> Command,
+    ) -> Result<T, LedgerError> {
+        let (reply, answer) = sync_channel(1);
+        self.0
+            .commands
+            .send(command(reply))
+            .map_err(|_| LedgerError::NoAnswer)?;
+        self.wake();
+        answer
+            .recv_timeout(ANSWER)
+            .map_err(|_| LedgerError::NoAnswer)?
+    }
+
+    /// The number of a team, for ever; a new one is written down first.
+    ///
+    /// # Errors
+    /// When it cannot be.
+    pub fn team(&self, name: &str) -> Result<TeamId, LedgerError> {
+        self.ask(|reply| Command::Team(name.to_owned(), reply))
+    }
+
+    /// All teams, by number.
+    pub fn teams(&self) -> Arc<Vec<String>> {
+        self.0.shared.teams.load_full()
+    }
+
+    /// A period's books, restored from their rows, or new ones with their facts written down.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read or written.
+    pub fn period(
+        &self,
+        period: &Period,
+        facts: &PeriodFacts,
+    ) -> Result<Arc<LivePeriod>, LedgerError> {
+        self.ask(|reply| Command::Period(*period, facts.clone(), reply))
+    }
+
+    /// The period that began last.
+    pub fn current_period(&self) -> Option<Period> {
+        let connection = sqlite::open_to_read(&self.0.path).ok()?;
+        periods::newest(&connection).ok()?
+    }
+
+    /// Appends what changed of the allocations.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn record_allocations(
+        &self,
+        period: PeriodName,
+        facts: &[AllocationFact],
+        at: Timestamp,
+        config_hash: &str,
+    ) -> Result<(), LedgerError> {
+        self.ask(|reply| {
+            Command::Allocations(period, facts.to_vec(), at, config_hash.to_owned(), reply)
+        })
+    }
+
+    /// A worker's sink of events; one each.
+    ///
+    /// # Panics
+    /// When there is no such worker.
+    pub fn sink(&self, worker: usize) -> EventSink {
+        let queue = self
+            .0
+            .shared
+            .queues
+            .queue(worker)
+            .expect("the ledger was opened for as many workers");
+        EventSink::new(queue, Arc::clone(&self.0.shared.stats))
+    }
+
+    /// A request waits for a raise: do it now.
+    pub fn wake(&self) {
+        self.0.thread.unpark();
+    }
+
+    /// Told after grants were raised, or could not be.
+    ///
+    /// # Panics
+    /// When there is no such worker.
+    pub fn raised(&self, worker: usize) -> Arc<Notify> {
+        let notify = self
+            .0
+            .shared
+            .notify
+            .get(worker)
+            .expect("the ledger was opened for as many workers");
+        Arc::clone(notify)
+    }
+
+    /// Whether the disk takes what is written.
+    pub fn health(&self) -> Health {
+        Health {
+            pending_events: self.0.shared.stats.pending.get(),
+            ..Health::clone(&self.0.shared.health.load())
+        }
+    }
+
+    /// Figures for metrics.
+    pub fn stats(&self) -> &LedgerStats {
+        &self.0.shared.stats
+    }
+
+    /// Writes an alert down; false if it was raised before.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn raise_alert(&self, alert: AlertRow) -> Result<bool, LedgerError> {
+        self.ask(|reply| Command::RaiseAlert(alert, reply))
+    }
+
+    /// These levels may be raised again.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn rearm(
+        &self,
+        team: TeamId,
+        period: PeriodName,
+        percents_bp: &[u32],
+        at: Timestamp,
+    ) -> Result<(), LedgerError> {
+        self.ask(|reply| Command::Rearm(team, period, percents_bp.to_vec(), at, reply))
+    }
+
+    /// Every alert of a period, in order.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn alerts(&self, period: PeriodName) -> Result<Vec<AlertRow>, LedgerError> {
+        let connection = sqlite::open_to_read(&self.0.path)?;
+        Ok(alerts::list(&connection, period)?)
+    }
+
+    /// Usage, summed up.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read, or the answer is too long.
+    pub fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, LedgerError> {
+        query::usage(&self.0.path, query)
+    }
+
+    /// When the clock was last accepted by hand.
+    pub fn clock_accepted_at(&self) -> Option<Timestamp> {
+        let connection = sqlite::open_to_read(&self.0.path).ok()?;
+        let sql = "SELECT max(at_ms) FROM clock_accepted";
+        let at: Option<i64> = connection.query_row(sql, [], |row| row.get(0)).ok()?;
+        at.map(rows::timestamp)
+    }
+
+    /// Writes the last batch, hands grants back, and ends the thread.
+    ///
+    /// # Errors
+    /// When the last batch cannot be written; what is lost then is charged as granted at the next start.
+    pub fn stop(&self) -> Result<(), LedgerError> {
+        let stopped = self.ask(Command::Stop);
+        let join = self
+            .0
+            .join
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
+        if let Some((thread, lock)) = join {
+            if thread.join().is_err() {
+                tracing::error!("the ledger thread panicked");
+            }
+            drop(lock);
+        }
+        stopped
+    }
+
+    #[cfg(test)]
+    fn abort(&self) {
+        let sent = self.0.commands.send(Command::Abort);
+        self.wake();
+        assert!(sent.is_ok(), "the ledger thread runs");
+        let join = self.0.join.lock().unwrap().take().unwrap();
+        join.0.join().unwrap();
+    }
+}
+
+/// Says that the wall clock is right. Works beside a running process, without its lock.
+///
+/// # Errors
+/// When there is no ledger, or it cannot be written.
+pub fn accept_clock(path: &Path, now: Timestamp) -> Result<(), LedgerError> {
+    let connection = sqlite::open(path, false)?;
+    connection.execute(
+        "INSERT INTO clock_accepted (at_ms) VALUES (?)",
+        [rows::millis(now)],
+    )?;
+    Ok(())
+}
+
+/// Nobody else reads what teams spend.
+fn only_ours(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    if let Err(error) = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)) {
+        tracing::warn!(%error, path = %path.display(), "permissions cannot be set to 0600");
+    }
+}
+
+#[cfg(test)]
+mod tests;

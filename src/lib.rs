@@ -1,9 +1,16 @@
 //! breakerbox: a streaming circuit-breaker gateway for Salesforce Flex Credits.
 
+pub mod admin;
+pub mod alerts;
 pub mod budget;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod counters;
+pub mod gateway;
 pub mod ledger;
+pub mod metrics;
 pub mod proxy;
 pub mod rates;
 pub mod salesforce;
+pub mod simulator;

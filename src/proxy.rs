@@ -3,15 +3,24 @@
 //! [`exchange`] tells the whole story top to bottom; what it calls computes. Worker threads share nothing but
 //! atomics, the config snapshot and the map of sessions.
 
+pub mod admit;
 pub mod body;
 pub mod connect;
 pub mod counters;
 pub mod decision;
+pub mod desk;
+pub mod exchange;
+mod forward;
 pub mod headers;
 pub mod identify;
+mod incoming;
+pub mod meter;
 pub mod refusal;
+pub mod refuse;
 pub mod sessions;
 pub mod snapshot;
 pub mod tasks;
+pub mod ticket;
 pub mod upstream;
 pub mod watch;
+pub mod worker;

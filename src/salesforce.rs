@@ -5,6 +5,7 @@
 
 pub mod agent_api;
 pub mod composite;
+mod facts;
 pub mod models;
 pub mod path;
 pub mod predictions;
@@ -44,6 +45,11 @@ impl NamedKind {
         Self::Segment,
         Self::Client,
     ];
+
+    /// The position in [`Self::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
 
     /// The word in config, reports and events.
     pub const fn name(self) -> &'static str {

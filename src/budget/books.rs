@@ -154,14 +154,14 @@ struct Counted {
 }
 
 /// Why nothing was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denied {
     /// The budget says no; the numbers it compared are given for the record.
     Budget {
         /// The rule that said no.
         refusal: BudgetRefusal,
         /// The numbers it compared.
-        view: View,
+        view: Box<View>,
     },
     /// The budget says yes, but the ledger has not yet written down enough; it was told how much.
     GrantShort,
@@ -229,7 +229,10 @@ impl PeriodBooks {
             let view = self.view(team, limits, pool, ask);
             let denied = |refusal| {
                 self.show_refusal(team, ask.class, refusal);
-                Denied::Budget { refusal, view }
+                Denied::Budget {
+                    refusal,
+                    view: Box::new(view),
+                }
             };
             let plan = admission::decide(&view).map_err(denied)?;
             match self.take(team, &plan, ask, beyond) {
@@ -248,7 +251,7 @@ impl PeriodBooks {
         self.show_refusal(team, ask.class, lost);
         Err(Denied::Budget {
             refusal: lost,
-            view: self.view(team, limits, pool, ask),
+            view: Box::new(self.view(team, limits, pool, ask)),
         })
     }
 

@@ -39,6 +39,14 @@ impl Percent {
         }
     }
 
+    /// Whole percents; 100 % for anything above.
+    pub const fn whole(percents: u32) -> Self {
+        match Self::from_bp(percents.saturating_mul(100)) {
+            Some(percent) => percent,
+            None => Self::WHOLE,
+        }
+    }
+
     /// The basis points.
     pub const fn bp(self) -> u32 {
         self.0

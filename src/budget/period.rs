@@ -30,6 +30,22 @@ impl PeriodName {
     }
 }
 
+impl PeriodName {
+    /// `YYYYMM`, for storage.
+    pub fn code(self) -> i64 {
+        i64::from(self.year)
+            .saturating_mul(100)
+            .saturating_add(i64::from(self.month))
+    }
+
+    /// The name stored so.
+    pub fn from_code(code: i64) -> Option<Self> {
+        let (year, month) = (code.div_euclid(100), code.rem_euclid(100));
+        let (year, month) = (i16::try_from(year).ok()?, i8::try_from(month).ok()?);
+        (1..=12).contains(&month).then_some(Self { year, month })
+    }
+}
+
 impl fmt::Display for PeriodName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:04}-{:02}", self.year, self.month)
@@ -45,7 +61,7 @@ pub struct Period {
     pub start: Timestamp,
     /// The first instant after it.
     pub end: Timestamp,
-    /// Which contract year, from 0.
+    /// Which contract year: `YYYYMM` of its first month. A new contract start begins a new year.
     pub year: u32,
     /// Which month of the contract year, 0 to 11.
     pub month: u8,
@@ -100,7 +116,7 @@ impl Calendar {
             },
             start,
             end,
-            year: index.div_euclid(months),
+            year: self.year_of(index.div_euclid(months))?,
             month: u8::try_from(index.rem_euclid(months)).ok()?,
         })
     }
@@ -116,6 +132,15 @@ impl Calendar {
             .into_iter()
             .filter_map(|index| self.period(u32::try_from(index).ok()?))
             .find(|period| period.contains(now))
+    }
+
+    fn year_of(&self, years: u32) -> Option<u32> {
+        let first = self.first_day(years.checked_mul(12)?)?;
+        let (year, month) = (
+            u32::try_from(first.year()).ok()?,
+            u32::try_from(first.month()).ok()?,
+        );
+        year.checked_mul(100)?.checked_add(month)
     }
 
     /// The contract start's day in a later month, clamped to the month's end, always from the original.
@@ -179,7 +204,7 @@ mod tests {
         let period = calendar
             .period_at("2027-03-05T00:00:00Z".parse().unwrap())
             .unwrap();
-        assert_eq!((period.year, period.month), (1, 1));
+        assert_eq!((period.year, period.month), (202_702, 1));
     }
 
     #[test]

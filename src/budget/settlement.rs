@@ -48,7 +48,7 @@ pub enum Reached {
 pub struct Seen {
     /// The price of what was measured so far.
     pub metered: MicroCredits,
-    /// A turn's END_OF_TURN or final INFORM went by; true for operations without turns.
+    /// A turn's `END_OF_TURN` or final INFORM went by; true for operations without turns.
     pub turn_over: bool,
     /// An Error message inside the answer.
     pub error_inside: bool,
@@ -164,78 +164,79 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table, a line each")]
     fn every_row_of_the_settlement_table() {
-        use Operation::{AgentTurn as Turn, PromptGenerate as Prompt};
+        let (turn, prompt) = (Operation::AgentTurn, Operation::PromptGenerate);
         let micros = MicroCredits::from_micros;
         let refused = |status, secs| Reached::Refused {
             status,
             after: Duration::from_secs(secs),
         };
         check(
-            Turn,
+            turn,
             Reached::Complete,
             3,
             true,
             Charge::Measured(micros(3)),
         );
         check(
-            Turn,
+            turn,
             Reached::Complete,
             1,
             false,
             Charge::Uncertain(micros(2)),
         );
         check(
-            Turn,
+            turn,
             Reached::Streaming,
             1,
             false,
             Charge::Uncertain(micros(2)),
         );
         check(
-            Turn,
+            turn,
             Reached::Streaming,
             4,
             false,
             Charge::Uncertain(micros(4)),
         );
         check(
-            Turn,
+            turn,
             Reached::Streaming,
             1,
             true,
             Charge::Measured(micros(1)),
         );
         check(
-            Prompt,
+            prompt,
             Reached::Streaming,
             0,
             true,
             Charge::Partial(micros(1)),
         );
         check(
-            Prompt,
+            prompt,
             Reached::Complete,
             2,
             true,
             Charge::Measured(micros(2)),
         );
         for status in [100, 302, 400, 404, 423, 429, 503, 501] {
-            check(Turn, refused(status, 110), 0, false, Charge::Void);
+            check(turn, refused(status, 110), 0, false, Charge::Void);
         }
         for status in [500, 502, 504] {
-            check(Turn, refused(status, 100), 0, false, Charge::Void);
+            check(turn, refused(status, 100), 0, false, Charge::Void);
             check(
-                Turn,
+                turn,
                 refused(status, 101),
                 0,
                 false,
                 Charge::Uncertain(micros(2)),
             );
-            check(Prompt, refused(status, 101), 0, true, Charge::Void);
+            check(prompt, refused(status, 101), 0, true, Charge::Void);
         }
-        check(Prompt, Reached::Unsent, 0, true, Charge::Void);
-        check(Prompt, Reached::Sent, 0, true, Charge::Uncertain(micros(2)));
+        check(prompt, Reached::Unsent, 0, true, Charge::Void);
+        check(prompt, Reached::Sent, 0, true, Charge::Uncertain(micros(2)));
     }
 
     #[test]

@@ -19,6 +19,9 @@ use crate::budget::period::Calendar;
 use crate::budget::settlement::OnLate5xx;
 use crate::rates::card::Card;
 
+/// The team that use nobody pays for is booked under, in shadow mode. No team may be called so.
+pub const UNATTRIBUTED: &str = "unattributed";
+
 /// All files together, checked against one another.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checked {
@@ -26,7 +29,7 @@ pub struct Checked {
     pub gateway: Gateway,
     /// `allocations.toml`.
     pub allocations: Allocations,
-    /// The card in use, and any that follow it, by name.
+    /// Every card, built in and own, by name.
     pub cards: BTreeMap<String, Arc<Card>>,
     /// The first 16 hex digits of the SHA-256 over all files' contents, for logs, records and reports.
     pub hash: String,
@@ -224,6 +227,21 @@ pub struct Money {
     pub decimals: u8,
     /// ISO 4217 code.
     pub currency: String,
+}
+
+impl std::fmt::Display for Money {
+    /// With the decimals it was written with.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (whole, rest) = (
+            self.micros.div_euclid(1_000_000),
+            self.micros.rem_euclid(1_000_000),
+        );
+        let rest = format!("{rest:06}");
+        match rest.get(..usize::from(self.decimals)) {
+            Some(decimals) if !decimals.is_empty() => write!(f, "{whole}.{decimals}"),
+            _ => write!(f, "{whole}"),
+        }
+    }
 }
 
 /// A position in [`Allocations::teams`].

@@ -30,9 +30,30 @@ impl RequestId {
     }
 }
 
+impl RequestId {
+    /// The 32 hex digits, without the formatting machinery: every answer carries them.
+    pub fn hex(self) -> [u8; 32] {
+        let mut digits = [b'0'; 32];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0.to_be_bytes()) {
+            if let [high, low] = pair {
+                (*high, *low) = (hex_digit(byte >> 4), hex_digit(byte & 15));
+            }
+        }
+        digits
+    }
+}
+
+const fn hex_digit(nibble: u8) -> u8 {
+    if nibble < 10 {
+        nibble.wrapping_add(b'0')
+    } else {
+        nibble.wrapping_add(b'a' - 10)
+    }
+}
+
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        f.write_str(std::str::from_utf8(&self.hex()).unwrap_or_default())
     }
 }
 
@@ -134,4 +155,6 @@ pub struct SessionRow {
     pub opening_paid: bool,
     /// Last use; the oldest idle is forgotten first.
     pub last_used: Timestamp,
+    /// Rises with every change: rows of one session come through several workers' queues, and the newest counts.
+    pub version: i64,
 }

@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 
 use super::event::TeamId;
 use crate::budget::books::{PeriodBooks, TeamBooks};
+use crate::budget::credits::MicroCredits;
 
 /// One period's books and every team's accounts in it, by [`TeamId`].
 #[derive(Debug)]
@@ -42,5 +43,50 @@ impl LivePeriod {
         let team = grown.get(index).map(Arc::clone).unwrap_or_default();
         self.teams.store(Arc::new(grown));
         team
+    }
+}
+
+/// All teams' settled and reserved credits of one period.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Own and buffer, settled.
+    pub used: MicroCredits,
+    /// Own and buffer, in flight.
+    pub reserved: MicroCredits,
+    /// Buffer, settled.
+    pub buffer: MicroCredits,
+    /// Burst, settled.
+    pub burst: MicroCredits,
+    /// Overage, settled.
+    pub overage: MicroCredits,
+}
+
+impl Sums {
+    /// Adds up a period's accounts, teams a reload removed included.
+    pub fn of(live: &LivePeriod) -> Self {
+        let teams = live.teams();
+        let sum = |read: fn(&TeamBooks) -> MicroCredits| {
+            teams
+                .iter()
+                .map(|team| read(team))
+                .sum::<Option<_>>()
+                .unwrap_or(MicroCredits::MAX)
+        };
+        let own = sum(|team| team.own.figures().settled);
+        let buffer = sum(|team| team.buffer.figures().settled);
+        let reserved = [
+            sum(|team| team.own.figures().reserved()),
+            sum(|team| team.buffer.figures().reserved()),
+        ];
+        Self {
+            used: own.checked_add(buffer).unwrap_or(MicroCredits::MAX),
+            reserved: reserved
+                .into_iter()
+                .sum::<Option<_>>()
+                .unwrap_or(MicroCredits::MAX),
+            buffer,
+            burst: sum(|team| team.burst.figures().settled),
+            overage: sum(|team| team.overage.figures().settled),
+        }
     }
 }

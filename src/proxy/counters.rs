@@ -1,55 +1,13 @@
 //! Counters of one worker: written by that worker alone, read by a scrape.
 //!
-//! A write is a load and a store, no locked instruction and no look-up: tables are indexed by enum, and the
-//! worker's own table of a team hangs on the team's entry in the snapshot.
-
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+//! No look-up either: tables are indexed by enum, and the worker's own table of a team hangs on the team's entry
+//! in the snapshot.
 
 use super::refusal::Refusal;
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::{Class, Operation};
+use crate::counters::{Count, CreditCount, Durations};
 use crate::salesforce::routes::UpstreamName;
-
-/// A counter with one writer.
-#[derive(Debug, Default)]
-pub struct Count(AtomicU64);
-
-impl Count {
-    /// Adds; only ever called on the worker that owns the counter.
-    pub fn add(&self, amount: u64) {
-        let before = self.0.load(Ordering::Relaxed);
-        self.0.store(before.wrapping_add(amount), Ordering::Relaxed);
-    }
-
-    /// Takes away; for gauges.
-    pub fn sub(&self, amount: u64) {
-        let before = self.0.load(Ordering::Relaxed);
-        self.0.store(before.wrapping_sub(amount), Ordering::Relaxed);
-    }
-
-    /// The value, as of some moment.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Credits with one writer.
-#[derive(Debug, Default)]
-pub struct CreditCount(AtomicI64);
-
-impl CreditCount {
-    fn add(&self, credits: MicroCredits) {
-        let before = self.0.load(Ordering::Relaxed);
-        self.0
-            .store(before.wrapping_add(credits.micros()), Ordering::Relaxed);
-    }
-
-    /// The value, as of some moment.
-    pub fn get(&self) -> MicroCredits {
-        MicroCredits::from_micros(self.0.load(Ordering::Relaxed))
-    }
-}
 
 /// How a priced request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,56 +113,6 @@ impl TeamCounters {
     }
 }
 
-/// Upper bounds of the duration buckets, in microseconds; one more bucket holds the rest.
-pub const DURATION_BUCKETS_US: [u64; 18] = [
-    50,
-    100,
-    250,
-    500,
-    1_000,
-    2_500,
-    5_000,
-    10_000,
-    25_000,
-    50_000,
-    100_000,
-    250_000,
-    500_000,
-    1_000_000,
-    2_500_000,
-    10_000_000,
-    30_000_000,
-    120_000_000,
-];
-const BUCKETS: usize = DURATION_BUCKETS_US.len() + 1;
-
-/// A histogram of durations.
-#[derive(Debug, Default)]
-pub struct Durations {
-    buckets: [Count; BUCKETS],
-    sum_us: Count,
-}
-
-impl Durations {
-    /// Notes one duration.
-    pub fn note(&self, duration: Duration) {
-        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let bucket = DURATION_BUCKETS_US.iter().position(|bound| us <= *bound);
-        if let Some(count) = self.buckets.get(bucket.unwrap_or(BUCKETS - 1)) {
-            count.add(1);
-        }
-        self.sum_us.add(us);
-    }
-
-    /// Each bucket's own count, and the sum in microseconds.
-    pub fn read(&self) -> ([u64; BUCKETS], u64) {
-        (
-            std::array::from_fn(|at| self.buckets.get(at).map_or(0, Count::get)),
-            self.sum_us.get(),
-        )
-    }
-}
-
 /// The labels of `unpriced_requests_total`.
 pub const UNPRICED_SERVICES: [&str; 7] = [
     "agentforce",
@@ -288,23 +196,5 @@ impl WorkerCounters {
     /// An upstream connection opened or closed.
     pub fn upstream_connection(&self, upstream: UpstreamName) -> &Count {
         &self.upstream_connections[upstream.index()]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_fall_into_their_buckets() {
-        let durations = Durations::default();
-        for us in [50, 51, 120_000_001] {
-            durations.note(Duration::from_micros(us));
-        }
-        let (buckets, sum) = durations.read();
-        assert_eq!(
-            (buckets[0], buckets[1], buckets[18], sum),
-            (1, 1, 1, 120_000_102)
-        );
     }
 }

@@ -218,7 +218,7 @@ impl DecisionRings {
     }
 }
 
-/// The decisions collected so far, the newest [`KEPT`]. Owned by the admin side.
+/// The decisions collected so far, the newest 20,000. Owned by the admin side.
 #[derive(Debug, Default)]
 pub struct Decisions {
     order: VecDeque<RequestId>,

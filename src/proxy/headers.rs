@@ -5,6 +5,8 @@ use http::header::{
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
+use super::identify::KEY;
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -14,30 +16,36 @@ const OURS: &str = "breakerbox-";
 /// The path of the method override header, refused on paid routes.
 pub const METHOD_OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
 
+/// What concerns one connection only.
+const HOP_BY_HOP: [HeaderName; 10] = [
+    CONNECTION,
+    KEEP_ALIVE,
+    TRANSFER_ENCODING,
+    TE,
+    TRAILER,
+    UPGRADE,
+    PROXY_CONNECTION,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    HTTP2_SETTINGS,
+];
+
 /// Removes what concerns one connection only, and everything that begins with `breakerbox-`.
 pub fn strip(headers: &mut HeaderMap) {
-    // Most messages have next to nothing to remove: look once, remove only what is there.
-    let is_hop = |name: &HeaderName| {
-        *name == CONNECTION
-            || *name == KEEP_ALIVE
-            || *name == TRANSFER_ENCODING
-            || *name == TE
-            || *name == TRAILER
-            || *name == UPGRADE
-            || *name == PROXY_CONNECTION
-            || *name == PROXY_AUTHENTICATE
-            || *name == PROXY_AUTHORIZATION
-            || *name == HTTP2_SETTINGS
-            || name.as_str().starts_with(OURS)
-    };
-    if !headers.keys().any(is_hop) {
+    // Most messages have one or two of these: one pass finds them, and only they are looked up.
+    let is_ours = |name: &HeaderName| name.as_str().starts_with(OURS);
+    let found = headers
+        .keys()
+        .filter(|name| is_ours(name) || HOP_BY_HOP.contains(name))
+        .count();
+    if found == 0 {
         return;
     }
-    let mut remove: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| is_hop(name))
-        .cloned()
-        .collect();
+    if found == 1 && headers.remove(&KEY).is_some() {
+        return; // the usual request: nothing but its key
+    }
+    let ours = headers.keys().filter(|name| is_ours(name)).cloned();
+    let mut remove: Vec<HeaderName> = ours.chain(HOP_BY_HOP).collect();
     for value in headers.get_all(CONNECTION) {
         let listed = value.to_str().unwrap_or_default().split(',');
         remove

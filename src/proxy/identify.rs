@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use aws_lc_rs::{constant_time, digest};
@@ -276,7 +276,10 @@ fn tag_hash(key: &str, value: &str) -> u64 {
 
 /// A name in a path, decoded; not one byte is copied where nothing is encoded.
 fn decoded(id: &str) -> Cow<'_, str> {
-    percent_decode_str(id).decode_utf8_lossy()
+    match memchr::memchr(b'%', id.as_bytes()) {
+        None => Cow::Borrowed(id),
+        Some(_) => percent_decode_str(id).decode_utf8_lossy(),
+    }
 }
 
 /// Keys seen lately on one worker, so that a key is hashed with SHA-256 once and not at every request.
@@ -284,7 +287,7 @@ fn decoded(id: &str) -> Cow<'_, str> {
 /// Indexed by a keyed hash nobody outside can predict; a hit is compared in constant time.
 #[derive(Debug, Default)]
 pub struct KeyCache {
-    hasher: RandomState,
+    hasher: foldhash::quality::RandomState,
     slots: RefCell<Vec<Option<Cached>>>,
 }
 

@@ -17,7 +17,7 @@ pub const SESSIONS_MAX: usize = 100_000;
 /// A session unused for this long is forgotten.
 pub const SESSION_LIFE: SignedDuration = SignedDuration::from_hours(24);
 /// When the map is full, the oldest eighth goes at once, so that making room is rare.
-const SESSIONS_DROPPED: usize = SESSIONS_MAX / 8;
+const SESSIONS_DROPPED: usize = SESSIONS_MAX.div_euclid(8);
 
 /// The map of sessions.
 #[derive(Debug, Default)]
@@ -120,6 +120,7 @@ impl Sessions {
                         opened_below_trip: false,
                         opening_paid: true,
                         last_used: now,
+                        version: 0,
                     },
                     reserved: estimate,
                 });
@@ -139,6 +140,7 @@ impl Sessions {
         let mut known = self.by_id.get_mut(session)?;
         known.reserved = known.reserved.checked_sub(estimate).unwrap_or_default();
         known.row.charged = add(known.row.charged, credits);
+        known.row.version = known.row.version.saturating_add(1);
         if opening_unpaid {
             known.row.opening_paid = false;
         }
@@ -196,6 +198,7 @@ mod tests {
             opened_below_trip: true,
             opening_paid: true,
             last_used: Timestamp::from_second(last_used).unwrap(),
+            version: 1,
         }
     }
 

@@ -4,16 +4,19 @@
 //! same counters, so that limits change and counts do not.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use compact_str::CompactString;
+use foldhash::fast::FixedState;
 use http::HeaderValue;
 
 use super::counters::TeamCounters;
 use crate::budget::books::{PoolLimits, TeamBooks, TeamLimits};
 use crate::budget::operation::Class;
 use crate::budget::throttle::Throttle;
+pub use crate::config::checked::UNATTRIBUTED;
 use crate::config::checked::{Checked, OnBound, Upstream};
 use crate::ledger::event::TeamId;
 use crate::ledger::live::LivePeriod;
@@ -21,8 +24,8 @@ use crate::rates::card::Card;
 use crate::salesforce::NamedKind;
 use crate::salesforce::routes::UpstreamName;
 
-/// The team that use nobody pays for is booked under, in shadow mode.
-pub const UNATTRIBUTED: &str = "unattributed";
+/// The snapshot as one worker holds it: counted without atomics, so that workers do not share a line for it.
+pub type Held = Rc<Arc<Snapshot>>;
 
 /// One state of the world, for whole requests.
 #[derive(Debug)]
@@ -41,10 +44,21 @@ pub struct Snapshot {
     pub teams: Vec<TeamEntry>,
     /// By SHA-256.
     pub keys: HashMap<[u8; 32], Arc<KeyEntry>>,
-    /// By kind and id.
-    pub named: HashMap<NamedKind, HashMap<CompactString, NamedEntry>>,
+    /// By kind and id. Ids come from the configuration, so nobody outside can make them collide.
+    pub named: [HashMap<CompactString, NamedEntry, FixedState>; NamedKind::ALL.len()],
     /// Who pays where nobody is known; `None` refuses.
     pub unattributed: Option<usize>,
+    /// By name; the same entry across reloads that do not change it, so that its connections stay in use.
+    pub upstreams: [Option<Arc<UpstreamEntry>>; UpstreamName::ALL.len()],
+}
+
+/// An upstream on the request path.
+#[derive(Debug)]
+pub struct UpstreamEntry {
+    /// Where it is.
+    pub at: Upstream,
+    /// Its `Host`.
+    pub host: HeaderValue,
 }
 
 /// A team on the request path.
@@ -79,6 +93,10 @@ pub struct TeamEntry {
 /// What a team keeps across reloads and periods.
 #[derive(Debug)]
 pub struct Presence {
+    /// In the ledger.
+    pub id: TeamId,
+    /// As configured; the metric label.
+    pub name: Arc<str>,
     /// One table a worker.
     pub counters: Box<[TeamCounters]>,
     /// Requests in flight whose payer is known by name only.
@@ -87,11 +105,13 @@ pub struct Presence {
 
 impl Presence {
     /// Fresh counters for so many workers.
-    pub fn new(workers: usize) -> Self {
+    pub fn new(id: TeamId, name: Arc<str>, workers: usize) -> Self {
         let counters = std::iter::repeat_with(TeamCounters::default)
             .take(workers)
             .collect();
         Self {
+            id,
+            name,
             counters,
             by_name_in_flight: AtomicU32::new(0),
         }
@@ -131,18 +151,12 @@ pub struct NamedEntry {
 impl Snapshot {
     /// The configured thing a request names.
     pub fn named(&self, kind: NamedKind, id: &str) -> Option<&NamedEntry> {
-        self.named.get(&kind)?.get(id)
+        self.named.get(kind.index())?.get(id)
     }
 
     /// A configured upstream.
-    pub fn upstream(&self, name: UpstreamName) -> Option<&Upstream> {
-        let upstreams = &self.checked.gateway.upstreams;
-        match name {
-            UpstreamName::Api => Some(&upstreams.api),
-            UpstreamName::Org => Some(&upstreams.org),
-            UpstreamName::Data => upstreams.data.as_ref(),
-            UpstreamName::OpenConnector => upstreams.openconnector.as_ref(),
-        }
+    pub fn upstream(&self, name: UpstreamName) -> Option<&Arc<UpstreamEntry>> {
+        self.upstreams.get(name.index())?.as_ref()
     }
 
     /// The team at a position; positions come from this same snapshot.

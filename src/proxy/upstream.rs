@@ -1,11 +1,12 @@
 //! The upstream side of one worker: a bounded pool of its own connections, and the seam where an upstream can
 //! be replaced in a test ([`tower::Service`]).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,8 +22,8 @@ use tower::Service;
 use super::body::{ForwardBody, Progress};
 use super::connect::Connector;
 use super::counters::WorkerCounters;
+use super::snapshot::{Held, UpstreamEntry};
 use super::tasks::Tasks;
-use crate::config::checked::Upstream;
 use crate::salesforce::routes::UpstreamName;
 
 /// Idle connections kept for each upstream by each worker; more would be idle for good.
@@ -36,12 +37,10 @@ const ATTEMPTS: usize = 3;
 
 /// One request to one upstream.
 pub struct Forward {
-    /// Which upstream, for counters.
+    /// Which upstream.
     pub name: UpstreamName,
-    /// Where it is.
-    pub upstream: Upstream,
-    /// To connect, TLS included.
-    pub connect_timeout: Duration,
+    /// The config that says where it is.
+    pub held: Held,
     /// The request.
     pub request: Request<ForwardBody>,
     /// How far it gets.
@@ -69,11 +68,13 @@ pub enum ForwardError {
 pub struct Upstreams(Rc<Pool>);
 
 struct Pool {
-    idle: RefCell<Vec<(Upstream, Vec<Idle>)>>,
+    idle: [RefCell<Vec<Idle>>; UpstreamName::ALL.len()],
     connector: Connector,
-    counters: std::sync::Arc<Vec<WorkerCounters>>,
+    counters: Arc<Vec<WorkerCounters>>,
     worker: usize,
     tasks: Tasks,
+    /// Moved by the worker's tick: exact enough for lives of seconds.
+    now: Cell<Instant>,
 }
 
 struct Idle {
@@ -84,6 +85,7 @@ struct Idle {
 /// An upstream connection while a request uses it.
 struct Connection {
     sender: SendRequest<ForwardBody>,
+    to: Arc<UpstreamEntry>,
     opened: Instant,
 }
 
@@ -91,24 +93,26 @@ impl Upstreams {
     /// An empty pool.
     pub fn new(
         connector: Connector,
-        counters: std::sync::Arc<Vec<WorkerCounters>>,
+        counters: Arc<Vec<WorkerCounters>>,
         worker: usize,
         tasks: Tasks,
     ) -> Self {
         Self(Rc::new(Pool {
-            idle: RefCell::default(),
+            idle: Default::default(),
             connector,
             counters,
             worker,
             tasks,
+            now: Cell::new(Instant::now()),
         }))
     }
 
     /// Closes connections that were idle for too long. Called by the worker's tick.
     pub fn close_idle(&self) {
         let now = Instant::now();
-        for (_, idle) in self.0.idle.borrow_mut().iter_mut() {
-            idle.retain(|idle| idle.is_usable(now));
+        self.0.now.set(now);
+        for idle in &self.0.idle {
+            idle.borrow_mut().retain(|idle| idle.is_usable(now));
         }
     }
 }
@@ -144,28 +148,39 @@ impl Pool {
     ) -> Result<Response<UpstreamBody>, ForwardError> {
         let Forward {
             name,
-            upstream,
-            connect_timeout,
+            held,
             mut request,
             progress,
         } = forward;
+        let Some(to) = held.upstream(name) else {
+            let cause = io::Error::other("not configured");
+            return Err(ForwardError::Unreachable {
+                upstream: name.name().to_owned(),
+                cause,
+            });
+        };
         for attempt in 1..=ATTEMPTS {
             let idle = if attempt < ATTEMPTS {
-                self.take_idle(&upstream).await
+                self.take_idle(name, to).await
             } else {
                 None
             };
             let mut connection = match idle {
                 Some(connection) => connection,
-                None => self.open(name, &upstream, connect_timeout).await?,
+                None => {
+                    let timeout = held.checked.gateway.limits.connect_timeout;
+                    // Boxed: rare, and large with its TLS handshake; every request would carry its size.
+                    Box::pin(self.open(name, to, timeout)).await?
+                }
             };
             progress.sent.set(true);
             match connection.sender.try_send_request(request).await {
                 Ok(response) => {
                     let lease = Lease {
                         pool: Rc::clone(&self),
-                        upstream,
+                        name,
                         connection,
+                        progress,
                     };
                     return Ok(response.map(|body| UpstreamBody::new(body, lease)));
                 }
@@ -181,16 +196,16 @@ impl Pool {
         let cause =
             io::Error::other("the upstream closes every connection before taking the request");
         Err(ForwardError::Unreachable {
-            upstream: upstream.authority.to_string(),
+            upstream: to.at.authority.to_string(),
             cause,
         })
     }
 
     /// The connection idle for the shortest time that still takes a request.
-    async fn take_idle(&self, upstream: &Upstream) -> Option<Connection> {
+    async fn take_idle(&self, name: UpstreamName, to: &Arc<UpstreamEntry>) -> Option<Connection> {
         loop {
-            let idle = self.pop_idle(upstream)?;
-            if !idle.is_usable(Instant::now()) {
+            let idle = self.idle(name).borrow_mut().pop()?;
+            if !idle.is_usable(self.now.get()) || !Arc::ptr_eq(&idle.connection.to, to) {
                 continue;
             }
             let mut connection = idle.connection;
@@ -201,67 +216,59 @@ impl Pool {
         }
     }
 
-    fn pop_idle(&self, upstream: &Upstream) -> Option<Idle> {
-        let mut idle = self.idle.borrow_mut();
-        let (_, idle) = idle.iter_mut().find(|(known, _)| known == upstream)?;
-        idle.pop()
-    }
-
-    fn put_idle(&self, upstream: Upstream, connection: Connection) {
+    fn put_idle(&self, name: UpstreamName, connection: Connection) {
         let idle = Idle {
             connection,
-            since: Instant::now(),
+            since: self.now.get(),
         };
-        if !idle.is_usable(idle.since) {
-            return;
+        let mut known = self.idle(name).borrow_mut();
+        if known.len() < IDLE_MAX && idle.is_usable(idle.since) {
+            known.push(idle);
         }
-        let mut all = self.idle.borrow_mut();
-        match all.iter_mut().find(|(known, _)| *known == upstream) {
-            Some((_, known)) if known.len() < IDLE_MAX => known.push(idle),
-            Some(_) => {}
-            None => all.push((upstream, vec![idle])),
-        }
+    }
+
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the table is as long as the enum that indexes it"
+    )]
+    fn idle(&self, name: UpstreamName) -> &RefCell<Vec<Idle>> {
+        &self.idle[name.index()]
     }
 
     async fn open(
         self: &Rc<Self>,
         name: UpstreamName,
-        upstream: &Upstream,
+        to: &Arc<UpstreamEntry>,
         timeout: Duration,
     ) -> Result<Connection, ForwardError> {
         let unreachable = |cause| ForwardError::Unreachable {
-            upstream: upstream.authority.to_string(),
+            upstream: to.at.authority.to_string(),
             cause,
         };
         let io = self
             .connector
-            .connect(upstream, timeout)
+            .connect(&to.at, timeout)
             .await
             .map_err(unreachable)?;
         let handshake = http1::Builder::new().handshake(TokioIo::new(io)).await;
         let (sender, connection) =
             handshake.map_err(|error| unreachable(io::Error::other(error)))?;
-        let pool = Rc::clone(self);
+        let counters = Arc::clone(&self.counters);
+        let worker = self.worker;
         self.tasks.spawn(async move {
-            let open = |pool: &Self| {
-                pool.counters
-                    .get(pool.worker)
-                    .map(|c| c.upstream_connection(name).add(1))
-            };
-            let close = |pool: &Self| {
-                pool.counters
-                    .get(pool.worker)
-                    .map(|c| c.upstream_connection(name).sub(1))
-            };
-            open(&pool);
+            let open = counters
+                .get(worker)
+                .map(|counters| counters.upstream_connection(name));
+            open.inspect(|open| open.add(1));
             if let Err(error) = connection.await {
                 tracing::debug!(%error, upstream = name.name(), "upstream connection ended");
             }
-            close(&pool);
+            open.inspect(|open| open.sub(1));
         });
         Ok(Connection {
             sender,
-            opened: Instant::now(),
+            to: Arc::clone(to),
+            opened: self.now.get(),
         })
     }
 }
@@ -269,8 +276,9 @@ impl Pool {
 /// A connection that goes back to the pool when the answer is over.
 struct Lease {
     pool: Rc<Pool>,
-    upstream: Upstream,
+    name: UpstreamName,
     connection: Connection,
+    progress: Rc<Progress>,
 }
 
 /// An upstream's answer. Dropped before its end it takes the connection with it, so that the upstream learns at
@@ -299,11 +307,14 @@ impl UpstreamBody {
     fn give_back(&mut self) {
         if let Some(Lease {
             pool,
-            upstream,
+            name,
             connection,
+            progress,
         }) = self.lease.take()
+            && progress.body_ended.get()
+        // an answer before the request's end leaves half a request behind
         {
-            pool.put_idle(upstream, connection);
+            pool.put_idle(name, connection);
         }
     }
 }

@@ -107,7 +107,7 @@ impl Card {
                     .units
                     .unwrap_or_else(|| unread.units(asked.body_bytes));
                 let bound = units_price(*price, units, *per);
-                terms(bound, bound, *price, Rule::Units { per: *per }, zero)
+                terms(bound, bound, *price, Rule::Units { per: *per }, bound)
             }
             Line::PerTokens {
                 per,
@@ -171,6 +171,38 @@ impl Card {
 }
 
 impl Terms {
+    /// A flat amount for a call no card knows.
+    pub const fn flat(operation: Operation, price: MicroCredits) -> Self {
+        let quote = Quote {
+            operation,
+            estimate: price,
+            bound: price,
+            base: price,
+        };
+        let rule = Rule::Call {
+            large: None,
+            calls: 1,
+        };
+        Self {
+            quote,
+            opening: MicroCredits::ZERO,
+            price,
+            rule,
+        }
+    }
+
+    /// The price, where nothing in the answer can change it.
+    pub fn fixed_price(&self) -> Option<MicroCredits> {
+        match self.rule {
+            Rule::Free => Some(MicroCredits::ZERO),
+            Rule::Call { large: None, calls } => Some(times(self.price, calls)),
+            Rule::Call { large: Some(_), .. }
+            | Rule::Actions { .. }
+            | Rule::Units { .. }
+            | Rule::Tokens { .. } => None,
+        }
+    }
+
     /// The price of what was used.
     pub fn price(&self, usage: &Usage) -> MicroCredits {
         match self.rule {

@@ -33,7 +33,7 @@ pub fn opened_session(answer: &[u8]) -> Option<CompactString> {
 pub struct Turn {
     outputs: Vec<u64>,
     progress: Vec<u64>,
-    /// END_OF_TURN or a message that ends a turn was seen.
+    /// `END_OF_TURN` or a message that ends a turn was seen.
     pub over: bool,
     /// An Error message was seen.
     pub error_inside: bool,

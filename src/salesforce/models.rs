@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::tap::RequestFacts;
+use super::facts::RequestFacts;
 use super::tokens::{self, TokenUsage};
 use crate::budget::usage::Usage;
 

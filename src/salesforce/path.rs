@@ -36,36 +36,48 @@ impl<'a> Path<'a> {
     /// # Errors
     /// The first thing in it that could mean two things.
     pub fn parse(path: &'a str) -> Result<Self, Ambiguous> {
-        check_bytes(path.as_bytes())?;
-        let rest = path.strip_prefix('/').unwrap_or(path);
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
         let mut parsed = Self {
             segments: [""; SEGMENTS],
             count: 0,
             more: false,
         };
-        if rest.is_empty() {
-            return if path.len() > 1 {
-                Err(Ambiguous::EmptySegment)
-            } else {
-                Ok(parsed)
-            };
-        }
-        for segment in rest.split('/') {
-            match segment {
-                "" => return Err(Ambiguous::EmptySegment),
-                "." | ".." => return Err(Ambiguous::DotSegment),
-                _ => {}
-            }
-            match parsed.segments.get_mut(parsed.count) {
-                Some(slot) => {
-                    *slot = segment;
-                    parsed.count = parsed.count.saturating_add(1);
+        let bytes = path.as_bytes();
+        let mut start = usize::from(bytes.first() == Some(&b'/'));
+        let mut at = start;
+        while let Some(&byte) = bytes.get(at) {
+            match kind(byte) {
+                Kind::Plain => {}
+                Kind::Slash => {
+                    parsed.push(path.get(start..at).unwrap_or_default())?;
+                    start = at.saturating_add(1);
                 }
-                None => parsed.more = true,
+                Kind::Percent => {
+                    check_encoded(bytes.get(at.saturating_add(1)..at.saturating_add(3)))?
+                }
+                Kind::Ambiguous => return Err(Ambiguous::Character),
             }
+            at = at.saturating_add(1);
         }
-        Ok(parsed)
+        match path.get(start..).unwrap_or_default() {
+            "" => Ok(parsed), // the root, or one trailing slash
+            last => parsed.push(last).map(|()| parsed),
+        }
+    }
+
+    fn push(&mut self, segment: &'a str) -> Result<(), Ambiguous> {
+        match segment {
+            "" => return Err(Ambiguous::EmptySegment),
+            "." | ".." => return Err(Ambiguous::DotSegment),
+            _ => {}
+        }
+        match self.segments.get_mut(self.count) {
+            Some(slot) => {
+                *slot = segment;
+                self.count = self.count.saturating_add(1);
+            }
+            None => self.more = true,
+        }
+        Ok(())
     }
 
     /// The segments, without one trailing slash; the last also without `.json` or `.xml`.
@@ -80,42 +92,50 @@ impl<'a> Path<'a> {
     /// The segments to match: as above, the last without `.json` or `.xml`.
     pub fn matched(mut self) -> Self {
         let last = self.segments.get_mut(self.count.saturating_sub(1));
-        if let Some(last) = last
-            && let Some((stem, suffix)) = last.rsplit_once('.')
-            && (suffix.eq_ignore_ascii_case("json") || suffix.eq_ignore_ascii_case("xml"))
-        {
-            *last = stem;
+        if let Some(last) = last {
+            *last = without(last, ".json")
+                .or_else(|| without(last, ".xml"))
+                .unwrap_or(last);
         }
         self
     }
 }
 
-fn check_bytes(bytes: &[u8]) -> Result<(), Ambiguous> {
-    let plain =
-        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.' | b'~');
-    let mut rest = bytes;
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if plain(byte) {
-            continue;
-        }
-        match byte {
-            b'%' => {
-                let (hex, after) = rest.split_at_checked(2).ok_or(Ambiguous::Encoding)?;
-                check_encoded(hex)?;
-                rest = after;
-            }
-            b'\\' | b';' => return Err(Ambiguous::Character),
-            _ if !byte.is_ascii_graphic() => return Err(Ambiguous::Character),
-            _ => {}
-        }
-    }
-    Ok(())
+fn without<'s>(segment: &'s str, suffix: &str) -> Option<&'s str> {
+    let (stem, end) = segment.split_at_checked(segment.len().checked_sub(suffix.len())?)?;
+    end.eq_ignore_ascii_case(suffix).then_some(stem)
 }
 
-fn check_encoded(hex: &[u8]) -> Result<(), Ambiguous> {
-    let digits = std::str::from_utf8(hex)
-        .ok()
+/// What a byte of a path is; looked up, since every byte of every request is.
+#[derive(Clone, Copy)]
+enum Kind {
+    Plain,
+    Slash,
+    Percent,
+    Ambiguous,
+}
+
+#[expect(clippy::indexing_slicing, reason = "a table of 256, indexed by a byte")]
+const fn kind(byte: u8) -> Kind {
+    const KINDS: [Kind; 256] = {
+        let mut kinds = [Kind::Ambiguous; 256];
+        let mut byte = 0_u8;
+        while byte < 128 {
+            if byte.is_ascii_graphic() && !matches!(byte, b'\\' | b';') {
+                kinds[byte as usize] = Kind::Plain;
+            }
+            byte += 1;
+        }
+        kinds[b'/' as usize] = Kind::Slash;
+        kinds[b'%' as usize] = Kind::Percent;
+        kinds
+    };
+    KINDS[byte as usize]
+}
+
+fn check_encoded(hex: Option<&[u8]>) -> Result<(), Ambiguous> {
+    let digits = hex
+        .and_then(|hex| std::str::from_utf8(hex).ok())
         .filter(|hex| !hex.starts_with('+'));
     let byte = digits
         .and_then(|hex| u8::from_str_radix(hex, 16).ok())

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::NamedKind;
-use super::tap::RequestFacts;
+use super::facts::RequestFacts;
 use crate::budget::usage::Usage;
 
 #[derive(Deserialize)]

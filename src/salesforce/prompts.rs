@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::tap::RequestFacts;
+use super::facts::RequestFacts;
 use super::tokens;
 use crate::budget::usage::Usage;
 

@@ -212,11 +212,14 @@ fn models<'p>(segments: &[&'p str]) -> Option<Paid<'p>> {
     let [models, model, endpoint] = after(segments, &["einstein", "platform", "v1"])? else {
         return None;
     };
-    let (operation, endpoint) = match endpoint.to_ascii_lowercase().as_str() {
-        "generations" => (Operation::ModelGenerate, Endpoint::Generation),
-        "chat-generations" => (Operation::ModelGenerate, Endpoint::ChatGeneration),
-        "embeddings" => (Operation::ModelEmbed, Endpoint::Embeddings),
-        _ => return None,
+    let (operation, endpoint) = if is(endpoint, "generations") {
+        (Operation::ModelGenerate, Endpoint::Generation)
+    } else if is(endpoint, "chat-generations") {
+        (Operation::ModelGenerate, Endpoint::ChatGeneration)
+    } else if is(endpoint, "embeddings") {
+        (Operation::ModelEmbed, Endpoint::Embeddings)
+    } else {
+        return None;
     };
     let named = Some((NamedKind::Model, *model));
     is(models, "models").then_some(Paid {

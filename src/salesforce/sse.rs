@@ -12,6 +12,10 @@ pub trait Events {
 
 /// A reader of one stream.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of a byte scanner, not states"
+)]
 pub struct Reader {
     /// The line so far, where a read ended inside one.
     line: Vec<u8>,

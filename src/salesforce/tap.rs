@@ -6,26 +6,11 @@
 use bytes::Bytes;
 use compact_str::CompactString;
 
-use super::NamedKind;
 use super::agent_api::{self, Turn};
+pub use super::facts::RequestFacts;
 use super::routes::Endpoint;
 use super::{models, predictions, prompts, sse};
 use crate::budget::usage::Usage;
-
-/// What a request body says about the call's cost and payer. `None`: it could not be read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RequestFacts {
-    /// Rows, records or inputs.
-    pub units: Option<u64>,
-    /// Generations asked for.
-    pub generations: Option<u64>,
-    /// Output tokens allowed.
-    pub output_tokens: Option<u64>,
-    /// Only resolves a template.
-    pub preview: bool,
-    /// What the body names.
-    pub named: Option<(NamedKind, CompactString)>,
-}
 
 /// Reads a request body strictly; what is in doubt is left out.
 pub fn read_request(endpoint: Endpoint, body: &[u8]) -> RequestFacts {
@@ -65,6 +50,8 @@ pub struct Tap {
 enum Reads {
     /// An answer nobody can read: its encoding is not identity.
     Nothing { is_turn: bool },
+    /// An answer that does not matter: the call costs the same whatever it says.
+    Flat,
     /// The whole answer at its end.
     Whole {
         endpoint: Endpoint,
@@ -116,10 +103,18 @@ impl Tap {
         Self { reads, bound_bytes }
     }
 
+    /// A tap for a call that costs the same whatever its answer says.
+    pub const fn flat() -> Self {
+        Self {
+            reads: Reads::Flat,
+            bound_bytes: 0,
+        }
+    }
+
     /// The next bytes of the answer.
     pub fn pass(&mut self, bytes: &Bytes) {
         match &mut self.reads {
-            Reads::Nothing { .. } => {}
+            Reads::Nothing { .. } | Reads::Flat => {}
             Reads::Whole { kept, .. } => kept.keep(bytes, self.bound_bytes),
             Reads::Stream { reader, turn } => reader.read(bytes, turn),
         }
@@ -129,7 +124,7 @@ impl Tap {
     pub fn units_so_far(&self) -> u64 {
         match &self.reads {
             Reads::Stream { turn, .. } => turn.actions(),
-            Reads::Nothing { .. } | Reads::Whole { .. } => 0,
+            Reads::Nothing { .. } | Reads::Flat | Reads::Whole { .. } => 0,
         }
     }
 
@@ -140,6 +135,17 @@ impl Tap {
                 turn_over: !*is_turn,
                 ..Learned::default()
             },
+            Reads::Flat => {
+                let usage = Some(Usage {
+                    estimated: true,
+                    ..Usage::of_units(1)
+                });
+                Learned {
+                    usage,
+                    turn_over: true,
+                    ..Learned::default()
+                }
+            }
             Reads::Stream { turn, .. } => turn_learned(turn),
             Reads::Whole {
                 endpoint: Endpoint::Turn,

@@ -1,1 +1,26 @@
-//! What a user relies on, through sockets.
+//! What a user relies on, through sockets: the real gateway, a real ledger, a simulated Salesforce.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::integer_division,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests block, panic and print; what they test may not"
+)]
+
+mod conversation;
+mod crash;
+mod evasion;
+mod http;
+mod refusals;
+mod reload;
+mod rooms;
+mod scrape;
+mod stage;
+mod streams;
+mod tls;
+mod trip_point;

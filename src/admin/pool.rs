@@ -1,0 +1,97 @@
+//! `GET /api/v1/pool`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+
+use super::money::PercentOf;
+use crate::budget::allocation;
+use crate::budget::credits::MicroCredits;
+use crate::gateway::control::Control;
+use crate::ledger::live::Sums;
+
+/// The contract and the running period. Credits are exact decimals.
+#[derive(Debug, Serialize)]
+pub(super) struct PoolStatus {
+    period: String,
+    period_start: String,
+    period_end: String,
+    time_zone: String,
+    contract_start: String,
+    /// Why the period is held, if it is: `breakerbox ledger accept-clock` lets it go on.
+    held: Option<String>,
+    annual_credits: MicroCredits,
+    annual_cost: Cost,
+    /// The month's pool.
+    allocation: MicroCredits,
+    /// All teams' own and buffer, settled.
+    used: MicroCredits,
+    /// All teams' own and buffer, in flight.
+    reserved: MicroCredits,
+    percent: PercentOf,
+    breaker: &'static str,
+    trip: String,
+    buffer: MicroCredits,
+    buffer_used: MicroCredits,
+    burst: MicroCredits,
+    burst_used: MicroCredits,
+    overage_cap: MicroCredits,
+    overage_used: MicroCredits,
+    /// The contract year's committed credits, all sources but overage.
+    year_committed: MicroCredits,
+    /// What no team's share claims.
+    unassigned: MicroCredits,
+    rate_card: String,
+    enforce: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Cost {
+    amount: String,
+    currency: String,
+}
+
+pub(super) async fn show(State(control): State<Arc<Control>>) -> Json<PoolStatus> {
+    let snapshot = control.shared.snapshot.load_full();
+    let (pool, limits) = (&snapshot.checked.allocations.pool, &snapshot.pool);
+    let (books, sums) = (&snapshot.live.books, Sums::of(&snapshot.live));
+    let shares: Vec<_> = snapshot
+        .checked
+        .allocations
+        .teams
+        .iter()
+        .map(|team| team.share)
+        .collect();
+    let split = allocation::split(limits.month, pool.central_buffer, &shares);
+    Json(PoolStatus {
+        period: books.period.name.to_string(),
+        period_start: books.period.start.to_string(),
+        period_end: books.period.end.to_string(),
+        time_zone: pool.calendar.zone().iana_name().unwrap_or("UTC").to_owned(),
+        contract_start: pool.calendar.contract_start().to_string(),
+        held: control.status().held.clone(),
+        annual_credits: pool.annual_credits,
+        annual_cost: Cost {
+            amount: pool.annual_cost.to_string(),
+            currency: pool.annual_cost.currency.clone(),
+        },
+        allocation: limits.month,
+        used: sums.used,
+        reserved: sums.reserved,
+        percent: PercentOf::new(books.pool.committed(), limits.month),
+        breaker: books.shown.get().name(),
+        trip: limits.trip.to_string(),
+        buffer: limits.buffer,
+        buffer_used: sums.buffer,
+        burst: limits.burst,
+        burst_used: sums.burst,
+        overage_cap: limits.overage_cap,
+        overage_used: sums.overage,
+        year_committed: books.year.committed.committed(),
+        unassigned: split.map(|split| split.unassigned).unwrap_or_default(),
+        rate_card: snapshot.card.name.clone(),
+        enforce: snapshot.checked.gateway.mode.enforce,
+    })
+}

@@ -1,0 +1,107 @@
+//! `GET /api/v1/usage?from=&to=&group_by=`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::problem;
+use crate::clock;
+use crate::gateway::control::Control;
+use crate::ledger::query::{Dimension, UsageQuery, UsageRow};
+
+/// The question, as asked.
+#[derive(Debug, Deserialize)]
+pub(super) struct Asked {
+    from: Option<String>,
+    to: Option<String>,
+    group_by: Option<String>,
+}
+
+/// What was used in a time, by default the running period, summed by team unless told otherwise.
+pub(super) async fn show(
+    State(control): State<Arc<Control>>,
+    Query(asked): Query<Asked>,
+) -> Response {
+    let query = match query(&control, &asked) {
+        Ok(query) => query,
+        Err(fault) => return problem(StatusCode::BAD_REQUEST, &fault),
+    };
+    match control.shared.ledger.usage(&query) {
+        Ok(rows) => {
+            let rows = rows.into_iter().map(|row| told(row, &query.group_by));
+            Json(rows.collect::<Vec<_>>()).into_response()
+        }
+        Err(error) => problem(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()),
+    }
+}
+
+fn query(control: &Control, asked: &Asked) -> Result<UsageQuery, String> {
+    let snapshot = control.shared.snapshot.load_full();
+    let zone = snapshot.checked.allocations.pool.calendar.zone().clone();
+    let at = |text: &Option<String>, usual: Timestamp| match text.as_deref() {
+        None | Some("") => Ok(usual),
+        Some(text) => instant(text, &zone),
+    };
+    let from = at(&asked.from, snapshot.live.books.period.start)?;
+    let to = at(&asked.to, clock::now())?;
+    let dimensions = asked
+        .group_by
+        .as_deref()
+        .unwrap_or("team")
+        .split(',')
+        .map(str::trim);
+    let dimensions = dimensions.filter(|name| !name.is_empty()).map(|name| {
+        Dimension::parse(name).ok_or_else(|| {
+            format!(
+                "cannot group by {name:?}; there are team, agent, agent_type, operation, service, class, source, \
+                 confidence, tag:<key>, hour, day"
+            )
+        })
+    });
+    Ok(UsageQuery {
+        from,
+        to,
+        group_by: dimensions.collect::<Result<_, _>>()?,
+        zone,
+    })
+}
+
+/// An instant, or a day in the pool's zone.
+fn instant(text: &str, zone: &TimeZone) -> Result<Timestamp, String> {
+    let day = || {
+        Some(
+            text.parse::<Date>()
+                .ok()?
+                .to_zoned_datetime(zone.clone())
+                .ok()?
+                .timestamp(),
+        )
+    };
+    // A plus in a query string is a space.
+    let at = text.replace(' ', "+").parse().ok().or_else(day);
+    at.ok_or_else(|| format!("{text:?} is no time; write 2026-11-01 or 2026-11-01T00:00:00Z"))
+}
+
+fn told(row: UsageRow, dimensions: &[Dimension]) -> Value {
+    let mut told = Map::new();
+    for (dimension, key) in dimensions.iter().zip(row.keys) {
+        told.insert(dimension.name(), Value::String(key));
+    }
+    told.insert("requests".into(), row.requests.into());
+    told.insert(
+        "credits".into(),
+        serde_json::to_value(row.credits).unwrap_or_default(),
+    );
+    told.insert("units".into(), row.units.into());
+    told.insert("input_tokens".into(), row.input_tokens.into());
+    told.insert("output_tokens".into(), row.output_tokens.into());
+    Value::Object(told)
+}

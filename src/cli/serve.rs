@@ -1,0 +1,94 @@
+//! `breakerbox serve`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::logging::{self, LogArgs};
+use super::{NO, USAGE, complain};
+use crate::config::load::Sources;
+use crate::gateway::{ConnectorChoice, Gateway, Start};
+
+/// Run the gateway.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  breakerbox serve --config config/breakerbox.toml
+  breakerbox serve --config /etc/breakerbox/breakerbox.toml --log json
+
+SIGHUP reads the configuration again; SIGTERM and SIGINT finish what is in flight and end.")]
+pub struct ServeArgs {
+    /// The gateway's file; allocations.toml and rates/ lie beside it.
+    #[arg(long, default_value = "config/breakerbox.toml")]
+    config: PathBuf,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// Serves until a signal says to stop.
+pub fn run(args: ServeArgs) -> ExitCode {
+    let guard = logging::start(args.log);
+    let sources = Sources::new(args.config);
+    let start = Start {
+        sources,
+        connector: ConnectorChoice::Platform,
+    };
+    let code = match Gateway::start(start) {
+        Ok(gateway) => serve(gateway),
+        Err(error) => {
+            complain(&format!("breakerbox: {error}\n"));
+            ExitCode::from(USAGE)
+        }
+    };
+    drop(guard); // writes what is left of the log
+    code
+}
+
+fn serve(gateway: Gateway) -> ExitCode {
+    super::print(&format!(
+        "proxy  http://{}\nadmin  http://{}\n",
+        gateway.proxy, gateway.admin
+    ));
+    if let Err(error) = wait_for_stop() {
+        complain(&format!("breakerbox: cannot wait for signals: {error}\n"));
+    }
+    let limit = gateway
+        .control
+        .shared
+        .snapshot
+        .load_full()
+        .checked
+        .gateway
+        .limits
+        .drain_timeout;
+    tracing::info!(
+        drain_timeout_s = limit.as_secs(),
+        "stopping: finishing what is in flight"
+    );
+    match gateway.stop(limit) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!(
+                "breakerbox: the ledger's last batch was not written: {error}\n"
+            ));
+            ExitCode::from(NO)
+        }
+    }
+}
+
+fn wait_for_stop() -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,265 @@
+//! A rate card as a file: `rates/*.toml`, and the two that are built in.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::civil::Date;
+
+use super::reader::Reader;
+use super::source::Source;
+use super::suggest::did_you_mean;
+use crate::budget::credits::MicroCredits;
+use crate::budget::operation::Operation;
+use crate::rates::card::{Card, Large, Line, Unread};
+
+/// Units and tokens in one price: beyond that a typing error.
+const PER_MAX: u64 = 1_000_000_000_000;
+
+/// Reads a card; `None` where it has a fault. `known` are the cards read before it.
+pub(super) fn read(source: &Source<'_>, known: &BTreeMap<String, Arc<Card>>) -> Option<Card> {
+    let root = source.root()?;
+    let name = root.required_text("name", "the name that rate_card chooses it by");
+    if let Some(name) = name.as_ref().filter(|name| known.contains_key(name.value)) {
+        let help = "names are unique, and those of the built-in cards are taken";
+        let message = format!("another card is called {:?} already", name.value);
+        source.fault(&name.place, message, help);
+    }
+    root.require("effective", "the first day, as in \"2026-08-31\"");
+    let effective = root.dated("effective", |text| {
+        text.parse::<Date>()
+            .map_err(|_| "not a date like \"2026-08-31\"")
+    });
+    let lines = lines(&root);
+    root.finish();
+    Card::new(name?.value.to_owned(), effective?.value, lines?)
+}
+
+fn lines(root: &Reader<'_, '_>) -> Option<BTreeMap<Operation, Line>> {
+    root.require("operation", "a table for each, [operation.\"agent.turn\"]");
+    let operations = root.table("operation")?;
+    let source = root.source();
+    let mut lines = BTreeMap::new();
+    let mut missing: Vec<_> = Operation::ALL.iter().map(|op| op.name()).collect();
+    for (key, value) in operations.entries() {
+        let Some(operation) = Operation::parse(key.value) else {
+            let help = did_you_mean(key.value, Operation::ALL.iter().map(|op| op.name()));
+            let message = format!("no operation is called {:?}", key.value);
+            source.fault(&key.place, message, help);
+            continue;
+        };
+        missing.retain(|name| *name != operation.name());
+        let Some(table) = value.get_ref().as_table() else {
+            let help = format!("write [operation.\"{operation}\"]");
+            source.fault(&value.span(), format!("{operation} is no table"), help);
+            continue;
+        };
+        let reader = Reader::new(source, table, value.span(), key.value);
+        lines.extend(line(&reader, operation).map(|line| (operation, line)));
+    }
+    if !missing.is_empty() {
+        let help = "a card prices every operation; one that costs nothing has measure = \"free\"";
+        let message = format!("no price for {}", missing.join(", "));
+        source.fault(operations.place(), message, help);
+    }
+    Some(lines)
+}
+
+/// What is counted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Measure {
+    Free,
+    Call,
+    Action,
+    Unit,
+    Tokens,
+}
+
+const MEASURES: [(&str, Measure); 5] = [
+    ("free", Measure::Free),
+    ("call", Measure::Call),
+    ("action", Measure::Action),
+    ("unit", Measure::Unit),
+    ("tokens", Measure::Tokens),
+];
+
+fn line(reader: &Reader<'_, '_>, operation: Operation) -> Option<Line> {
+    reader.require("measure", "free, call, action, unit or tokens");
+    let measure = reader.word("measure", &MEASURES)?;
+    if measure == Measure::Action && !operation.runs_actions() {
+        let message = format!("{operation} runs no actions");
+        let help = "measure it by call, unit or tokens";
+        reader
+            .source()
+            .fault(&reader.place_of("measure"), message, help);
+        return None;
+    }
+    let line = match measure {
+        Measure::Free => Some(Line::Free),
+        Measure::Call => per_call(reader),
+        Measure::Action => per_action(reader),
+        Measure::Unit => per_unit(reader),
+        Measure::Tokens => per_tokens(reader),
+    };
+    reader.finish();
+    line
+}
+
+fn price(reader: &Reader<'_, '_>) -> Option<MicroCredits> {
+    reader.require("price", "credits, as in price = \"0.2\"");
+    reader.credits("price").map(|at| at.value)
+}
+
+/// No line is without a bound.
+fn max(reader: &Reader<'_, '_>) -> Option<MicroCredits> {
+    reader.require("max", "the most one may cost, as in max = \"6\"");
+    reader.credits("max").map(|at| at.value)
+}
+
+fn positive(reader: &Reader<'_, '_>, key: &'static str) -> Option<u64> {
+    reader.integer(key, 1..=PER_MAX).map(|at| at.value)
+}
+
+fn per_call(reader: &Reader<'_, '_>) -> Option<Line> {
+    let (price, max) = (price(reader), max(reader));
+    let large = reader.table("large").map(|table| {
+        table.require("over_tokens", "as in over_tokens = 2000");
+        let over_tokens = positive(&table, "over_tokens");
+        let price = self::price(&table);
+        table.finish();
+        Some(Large {
+            over_tokens: over_tokens?,
+            price: price?,
+        })
+    });
+    let large = match large {
+        Some(large) => Some(large?),
+        None => None,
+    };
+    let (price, max) = (price?, max?);
+    let dearest = large.map_or(price, |large| large.price.max(price));
+    if max < dearest {
+        let message = format!("max is {max}, less than the price of {dearest}");
+        let help = "max is the most a call may cost";
+        reader
+            .source()
+            .fault(&reader.place_of("max"), message, help);
+    }
+    Some(Line::PerCall { price, large, max })
+}
+
+fn per_action(reader: &Reader<'_, '_>) -> Option<Line> {
+    let (price, max) = (price(reader), max(reader));
+    let conversation_max = reader.credits("conversation_max").map(|at| at.value);
+    let estimate = reader.credits("estimate").map(|at| at.value);
+    let (price, max) = (price?, max?);
+    let source = reader.source();
+    if max < price {
+        let message = format!("max is {max}, less than the price of {price}");
+        let help = "max is the most a turn may cost";
+        source.fault(&reader.place_of("max"), message, help);
+    }
+    let estimate = estimate.unwrap_or(max);
+    if estimate > max || estimate.is_zero() != max.is_zero() {
+        let message = format!("estimate is {estimate}, max is {max}");
+        let help = "an estimate is above 0 and at most max";
+        source.fault(&reader.place_of("estimate"), message, help);
+    }
+    Some(Line::PerAction {
+        price,
+        estimate,
+        max,
+        conversation_max,
+    })
+}
+
+fn per_unit(reader: &Reader<'_, '_>) -> Option<Line> {
+    let price = price(reader);
+    let per = positive(reader, "per");
+    reader.require(
+        "unread",
+        "the bound where a request does not tell: { units = 200 } or { bytes_per_unit = 4 }",
+    );
+    let table = reader.table("unread")?;
+    let (units, bytes) = (
+        positive(&table, "units"),
+        positive(&table, "bytes_per_unit"),
+    );
+    if table.has("units") == table.has("bytes_per_unit") {
+        let message = "unread has one of units and bytes_per_unit";
+        reader.source().fault(table.place(), message, "");
+    }
+    table.finish();
+    let unread = units
+        .map(Unread::Units)
+        .or(bytes.map(Unread::BytesPerUnit))?;
+    Some(Line::PerUnit {
+        price: price?,
+        per: per.unwrap_or(1),
+        unread,
+    })
+}
+
+fn per_tokens(reader: &Reader<'_, '_>) -> Option<Line> {
+    reader.require("per", "tokens in a block, as in per = 2000");
+    let per = positive(reader, "per");
+    reader.require(
+        "output_tokens",
+        "the bound where a request sets none, as in output_tokens = 8192",
+    );
+    let output_tokens = reader.integer("output_tokens", 0..=PER_MAX);
+    let tiers = tiers(reader);
+    let models = models(reader, &tiers);
+    let help = "the tier of a model that is not listed";
+    let default = reader.required_text("default_tier", help)?;
+    let default_price = tiers.get(default.value).copied();
+    if default_price.is_none() {
+        let help = did_you_mean(default.value, tiers.keys().map(String::as_str));
+        let message = format!("no tier is called {:?}", default.value);
+        reader.source().fault(&default.place, message, help);
+    }
+    Some(Line::PerTokens {
+        per: per?,
+        tiers,
+        models,
+        default_price: default_price?,
+        output_tokens: output_tokens?.value,
+    })
+}
+
+fn tiers(reader: &Reader<'_, '_>) -> BTreeMap<String, MicroCredits> {
+    reader.require(
+        "tiers",
+        "credits of a block by tier, as in { standard = \"4\" }",
+    );
+    let Some(table) = reader.table("tiers") else {
+        return BTreeMap::new();
+    };
+    let tiers = table.entries().filter_map(|(key, value)| {
+        let price = table.credits_at(value, key.value)?;
+        Some((key.value.to_owned(), price.value))
+    });
+    tiers.collect()
+}
+
+fn models(
+    reader: &Reader<'_, '_>,
+    tiers: &BTreeMap<String, MicroCredits>,
+) -> BTreeMap<String, String> {
+    let Some(table) = reader.table("models") else {
+        return BTreeMap::new();
+    };
+    let models = table.entries().filter_map(|(model, value)| {
+        let tier = table.text_at(value, model.value)?;
+        if !tiers.contains_key(tier.value) {
+            let help = did_you_mean(tier.value, tiers.keys().map(String::as_str));
+            let message = format!("no tier is called {:?}", tier.value);
+            reader.source().fault(&tier.place, message, help);
+        }
+        Some((model.value.to_owned(), tier.value.to_owned()))
+    });
+    models.collect()
+}
+
+#[cfg(test)]
+#[path = "card_file_tests.rs"]
+mod tests;

@@ -1,0 +1,132 @@
+//! Sizes, durations and rates as people write them.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+/// `16KiB`, `1MiB`, `160MB`, or plain bytes.
+///
+/// # Errors
+/// When it is neither.
+pub(super) fn bytes(text: &str) -> Result<u64, &'static str> {
+    let wrong = "not a size; write it like \"16KiB\" or \"160MiB\"";
+    let (number, unit) = number_and_unit(text).ok_or(wrong)?;
+    let factor: u64 = match unit {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "KB" | "kB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        _ => return Err(wrong),
+    };
+    number.checked_mul(factor).ok_or(wrong)
+}
+
+/// A duration such as `60s`, `5m`, `250ms`.
+///
+/// # Errors
+/// When it is none.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let read = || {
+        let (number, unit) = number_and_unit(text)?;
+        match unit {
+            "ms" => Some(Duration::from_millis(number)),
+            "s" => Some(Duration::from_secs(number)),
+            "m" => number.checked_mul(60).map(Duration::from_secs),
+            "h" => number.checked_mul(3_600).map(Duration::from_secs),
+            _ => None,
+        }
+    };
+    read().ok_or_else(|| format!("{text:?} is no duration; write it like 60s, 5m or 250ms"))
+}
+
+/// A rate such as `6/min`.
+///
+/// # Errors
+/// When it is none, or nothing a minute.
+pub(super) fn per_minute(text: &str) -> Result<NonZeroU32, &'static str> {
+    let wrong = "not a rate; write it like \"6/min\", at least 1";
+    match number_and_unit(text).ok_or(wrong)? {
+        (number, "/min") => u32::try_from(number)
+            .ok()
+            .and_then(NonZeroU32::new)
+            .ok_or(wrong),
+        _ => Err(wrong),
+    }
+}
+
+/// 64 hex digits as bytes. Nobody repeats the text: it may be the key itself.
+///
+/// # Errors
+/// When it is something else.
+pub(super) fn sha256(text: &str) -> Result<[u8; 32], &'static str> {
+    let wrong = "no SHA-256: 64 hex digits, as `breakerbox key` prints them";
+    let mut hash = [0; 32];
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(wrong);
+    }
+    for (byte, digits) in hash.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        let digits = std::str::from_utf8(digits).map_err(|_| wrong)?;
+        *byte = u8::from_str_radix(digits, 16).map_err(|_| wrong)?;
+    }
+    Ok(hash)
+}
+
+fn number_and_unit(text: &str) -> Option<(u64, &str)> {
+    let digits = text.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = text.split_at_checked(digits.unwrap_or(text.len()))?;
+    Some((number.parse().ok()?, unit.trim_start()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_powers_of_two_or_ten() {
+        let check = |text, want: Option<u64>| assert_eq!(bytes(text).ok(), want, "{text}");
+        check("16KiB", Some(16_384));
+        check("160 MiB", Some(167_772_160));
+        check("1MB", Some(1_000_000));
+        check("512", Some(512));
+        for text in [
+            "",
+            "KiB",
+            "1.5MiB",
+            "-1",
+            "16kib",
+            "16777216TiB",
+            "99999999999GiB",
+        ] {
+            check(text, None);
+        }
+    }
+
+    #[test]
+    fn durations_have_a_unit() {
+        let check = |text, want: Option<u64>| {
+            let millis = duration(text).map(|duration| duration.as_millis());
+            assert_eq!(millis.ok(), want.map(u128::from), "{text}");
+        };
+        check("250ms", Some(250));
+        check("130s", Some(130_000));
+        check("15m", Some(900_000));
+        check("1h", Some(3_600_000));
+        for text in ["", "5", "s", "1d", "-1s", "1.5s", "99999999999999999999s"] {
+            check(text, None);
+        }
+    }
+
+    #[test]
+    fn rates_are_by_the_minute() {
+        let check = |text, want: Option<u32>| {
+            assert_eq!(per_minute(text).ok().map(NonZeroU32::get), want, "{text}");
+        };
+        check("6/min", Some(6));
+        check("600 /min", Some(600));
+        for text in ["6/h", "0/min", "+6/min", "6", "/min", "6/minute", "-6/min"] {
+            check(text, None);
+        }
+    }
+}

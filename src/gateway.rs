@@ -1,0 +1,339 @@
+//! The gateway as a whole: ledger, workers, the owner of changes and the admin listener, started and stopped.
+//!
+//! Used by `serve`, `demo` and tests alike.
+
+pub mod build;
+pub mod control;
+pub mod periods;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use tokio::sync::watch as wanted;
+
+use self::build::{BuildError, Builder};
+use self::control::{Control, Owner};
+use self::periods::PeriodClock;
+use crate::admin;
+use crate::clock;
+use crate::config::checked::Listen;
+use crate::config::faults::Faults;
+use crate::config::load::{self, Files, Sources};
+use crate::ledger::{Ledger, LedgerError, OpenError};
+use crate::proxy::connect::Connector;
+use crate::proxy::counters::WorkerCounters;
+use crate::proxy::decision::DecisionRings;
+use crate::proxy::desk::Shared;
+use crate::proxy::sessions::Sessions;
+use crate::proxy::worker::{self, Wanted, WorkerStart};
+
+/// How a gateway is started.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// Its configuration.
+    pub sources: Sources,
+    /// How it connects to upstreams.
+    pub connector: ConnectorChoice,
+}
+
+/// Whose certificates upstreams are believed by.
+#[derive(Clone, Debug, Default)]
+pub enum ConnectorChoice {
+    /// The platform's.
+    #[default]
+    Platform,
+    /// These, for tests with a certificate of their own.
+    Tls(Arc<rustls::ClientConfig>),
+}
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration has faults.
+    #[error("{0}")]
+    Config(Faults),
+    /// The ledger cannot be opened.
+    #[error("{0}")]
+    Ledger(#[from] OpenError),
+    /// The ledger cannot be written.
+    #[error("the ledger cannot be written: {0}")]
+    Write(#[from] LedgerError),
+    /// The first snapshot cannot be built.
+    #[error("{0}")]
+    Build(#[from] BuildError),
+    /// An address cannot be bound.
+    #[error("cannot listen on {address}: {cause}; is another process using it?")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The system has no certificate store, no threads or no randomness.
+    #[error("{0}")]
+    System(#[from] io::Error),
+    /// The contract starts after now.
+    #[error("the contract has not started yet: no period contains this moment; see contract_start")]
+    NoPeriod,
+}
+
+/// A running gateway.
+pub struct Gateway {
+    /// The proxy's address.
+    pub proxy: SocketAddr,
+    /// The admin listener's address.
+    pub admin: SocketAddr,
+    /// The health listener's address.
+    pub health: Option<SocketAddr>,
+    /// What the admin listener asks.
+    pub control: Arc<Control>,
+    wanted: wanted::Sender<Wanted>,
+    workers: Vec<JoinHandle<io::Result<()>>>,
+    control_thread: JoinHandle<()>,
+}
+
+impl Gateway {
+    /// Reads the configuration, opens the ledger, binds, and serves.
+    ///
+    /// # Errors
+    /// When any of that is not possible; nothing keeps running then.
+    pub fn start(start: Start) -> Result<Self, StartError> {
+        let files = Files::read(&start.sources).map_err(StartError::Config)?;
+        let now = clock::now();
+        let (checked, warnings) = load::check(&files, now).map_err(StartError::Config)?;
+        for warning in warnings.lines() {
+            tracing::warn!("{warning}");
+        }
+        let listen = checked.gateway.listen.clone();
+        let count = worker_count(listen.workers);
+        let bound = Bound::new(&listen, count)?;
+        let connector = match start.connector {
+            ConnectorChoice::Platform => Connector::platform()?,
+            ConnectorChoice::Tls(config) => Connector::with_tls((*config).clone()),
+        };
+        let (ledger, restart) = Ledger::open(&checked.gateway.ledger, count, now)?;
+        report_restart(&restart);
+        let checked = Arc::new(checked);
+        let mut clock = PeriodClock::new(&ledger, restart.last_write, now);
+        let calendar = checked.allocations.pool.calendar.clone();
+        let period = clock.current(&calendar, now).ok_or(StartError::NoPeriod)?;
+        let mut builder = Builder::new(ledger.clone(), count);
+        let snapshot = builder.build(checked, &period, None, now)?;
+        let shared = Arc::new(Shared {
+            presences: ArcSwap::from_pointee(builder.presences()),
+            snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            sessions: Sessions::restored(restart.sessions),
+            decisions: DecisionRings::new(count),
+            counters: Arc::new(
+                std::iter::repeat_with(WorkerCounters::default)
+                    .take(count)
+                    .collect(),
+            ),
+            draining: false.into(),
+            ledger,
+        });
+        let (control, owner) = control::new(
+            Arc::clone(&shared),
+            builder,
+            clock,
+            &start.sources,
+            &files,
+            &warnings,
+        );
+        let Bound {
+            proxy,
+            listeners,
+            admin,
+            admin_listener,
+            health,
+            health_listener,
+        } = bound;
+        let (wanted, workers) = spawn_workers(&shared, listeners, &connector)?;
+        let metrics = listen.health_metrics;
+        let served = Listeners {
+            admin: admin_listener,
+            health: health_listener,
+            metrics,
+        };
+        let control_thread = spawn_control(owner, Arc::clone(&control), served)?;
+        tracing::info!(%proxy, %admin, workers = count, "serving");
+        Ok(Self {
+            proxy,
+            admin,
+            health,
+            control,
+            wanted,
+            workers,
+            control_thread,
+        })
+    }
+
+    /// Finishes what is in flight for at most `limit`, settles, hands grants back, and ends.
+    ///
+    /// # Errors
+    /// When the ledger cannot write its last batch.
+    pub fn stop(self, limit: Duration) -> Result<(), LedgerError> {
+        let shared = Arc::clone(&self.control.shared);
+        shared.draining.store(true, Ordering::SeqCst);
+        // A worker that is gone already needs no message.
+        let _sent = self.wanted.send(Wanted::Drain(limit));
+        for worker in self.workers {
+            match worker.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "a worker ended with an error"),
+                Err(_) => tracing::error!("a worker panicked"),
+            }
+        }
+        self.control.stop();
+        if self.control_thread.join().is_err() {
+            tracing::error!("the control thread panicked");
+        }
+        shared.ledger.stop()
+    }
+}
+
+/// All addresses, bound before anything is started.
+struct Bound {
+    proxy: SocketAddr,
+    listeners: Vec<StdListener>,
+    admin: SocketAddr,
+    admin_listener: StdListener,
+    health: Option<SocketAddr>,
+    health_listener: Option<StdListener>,
+}
+
+impl Bound {
+    fn new(listen: &Listen, workers: usize) -> Result<Self, StartError> {
+        let in_use = |address| move |cause| StartError::Listen { address, cause };
+        worker::is_free(listen.proxy).map_err(in_use(listen.proxy))?;
+        let (proxy, listeners) =
+            worker::bind(listen.proxy, workers).map_err(in_use(listen.proxy))?;
+        let admin_listener = std_listener(listen.admin).map_err(in_use(listen.admin))?;
+        let health_listener = match listen.health {
+            Some(address) => Some(std_listener(address).map_err(in_use(address))?),
+            None => None,
+        };
+        Ok(Self {
+            proxy,
+            listeners,
+            admin: admin_listener.local_addr()?,
+            admin_listener,
+            health: health_listener
+                .as_ref()
+                .map(StdListener::local_addr)
+                .transpose()?,
+            health_listener,
+        })
+    }
+}
+
+fn report_restart(restart: &crate::ledger::Restart) {
+    for adjustment in &restart.adjustments {
+        tracing::warn!(
+            team = %adjustment.team,
+            period = %adjustment.period,
+            source = adjustment.source.name(),
+            credits = %adjustment.credits,
+            "the last process ended without settling: what was granted is charged as crash_adjustment"
+        );
+    }
+}
+
+/// 0 is one per core.
+fn worker_count(configured: usize) -> usize {
+    match configured {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
+        count => count,
+    }
+}
+
+fn std_listener(address: SocketAddr) -> io::Result<StdListener> {
+    let listener = StdListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+type Workers = (wanted::Sender<Wanted>, Vec<JoinHandle<io::Result<()>>>);
+
+fn spawn_workers(
+    shared: &Arc<Shared>,
+    listeners: Vec<StdListener>,
+    connector: &Connector,
+) -> io::Result<Workers> {
+    let (sender, wanted) = wanted::channel(Wanted::Run);
+    let random = SystemRandom::new();
+    let mut workers = Vec::with_capacity(listeners.len());
+    for (worker, listener) in listeners.into_iter().enumerate() {
+        let mut seed = [0; 8];
+        random
+            .fill(&mut seed)
+            .map_err(|_| io::Error::other("the system has no randomness"))?;
+        let start = WorkerStart {
+            worker,
+            shared: Arc::clone(shared),
+            listener,
+            sink: shared.ledger.sink(worker),
+            connector: connector.clone(),
+            seed: u64::from_le_bytes(seed),
+            wanted: wanted.clone(),
+        };
+        let thread = std::thread::Builder::new().name(format!("worker-{worker}"));
+        workers.push(thread.spawn(move || worker::run(start))?);
+    }
+    Ok((sender, workers))
+}
+
+struct Listeners {
+    admin: StdListener,
+    health: Option<StdListener>,
+    metrics: bool,
+}
+
+/// The owner of changes and the admin listener share a thread: both wait most of the time.
+fn spawn_control(
+    owner: Owner,
+    control: Arc<Control>,
+    listeners: Listeners,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let thread = std::thread::Builder::new().name("control".to_owned());
+    thread.spawn(move || {
+        runtime.block_on(async move {
+            let stopped = control.stopped();
+            tokio::select! {
+                () = owner.run() => {}
+                () = serve_admin(Arc::clone(&control), listeners) => {}
+                () = stopped => {}
+            }
+        });
+        runtime.shutdown_timeout(Duration::from_secs(1));
+    })
+}
+
+async fn serve_admin(control: Arc<Control>, listeners: Listeners) {
+    let serve = |listener: StdListener, router: axum::Router| async move {
+        let served = match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => axum::serve(listener, router).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = served {
+            tracing::error!(%error, "a listener ended");
+        }
+    };
+    let admin = serve(listeners.admin, admin::router(Arc::clone(&control)));
+    match listeners.health {
+        Some(health) => {
+            let health = serve(health, admin::health_router(control, listeners.metrics));
+            tokio::join!(admin, health);
+        }
+        None => admin.await,
+    }
+}

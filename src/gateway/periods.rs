@@ -1,0 +1,180 @@
+//! Which period is running, and whether the clock may be believed when it says another one began.
+//!
+//! A period that ended is never reopened; a period advances only while the clocks agree. A change of zone or
+//! contract start acts from the next period on.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::budget::period::{Calendar, Period};
+use crate::clock::{self, Trusted, Verdict};
+use crate::ledger::Ledger;
+
+/// What the ledger's last write may lie ahead of the wall clock at a start: writes and clocks are not that exact.
+const BACKWARDS: SignedDuration = SignedDuration::from_secs(2);
+
+/// The owner's view of time.
+#[derive(Debug)]
+pub struct PeriodClock {
+    ledger: Ledger,
+    trusted: Trusted,
+    newest: Option<Period>,
+    held: Option<Held>,
+}
+
+#[derive(Clone, Debug)]
+struct Held {
+    since: Timestamp,
+    why: String,
+}
+
+impl PeriodClock {
+    /// Believes the wall clock, unless it lies before the ledger's last write.
+    pub fn new(ledger: &Ledger, last_write: Option<Timestamp>, now: Timestamp) -> Self {
+        let behind = last_write
+            .map(|last| last.duration_since(now))
+            .filter(|behind| *behind > BACKWARDS);
+        let held = behind.map(|behind| Held {
+            since: now,
+            why: format!("the wall clock lies {behind:#} before the ledger's last write"),
+        });
+        let trusted = Trusted::new(now, clock::since_boot());
+        Self {
+            newest: ledger.current_period(),
+            ledger: ledger.clone(),
+            trusted,
+            held,
+        }
+    }
+
+    /// Why the period is held, if it is.
+    pub fn held(&self) -> Option<&str> {
+        self.held.as_ref().map(|held| held.why.as_str())
+    }
+
+    /// The running period; the newest there was, while the clock is not believed. `None` before the contract.
+    pub fn current(&mut self, calendar: &Calendar, now: Timestamp) -> Option<Period> {
+        self.look(now, clock::since_boot());
+        let Some(newest) = self.newest else {
+            self.newest = calendar.period_at(now);
+            return self.newest;
+        };
+        if now < newest.end || self.held.is_some() {
+            return Some(newest); // also when the clock went back: an ended period is not reopened
+        }
+        let next = following(calendar, &newest, now)?;
+        self.newest = Some(next);
+        Some(next)
+    }
+
+    fn look(&mut self, now: Timestamp, boot: std::time::Duration) {
+        if let Some(held) = &self.held
+            && self
+                .ledger
+                .clock_accepted_at()
+                .is_some_and(|accepted| accepted >= held.since)
+        {
+            tracing::info!("the clock was accepted; periods advance again");
+            self.held = None;
+            self.trusted = Trusted::new(now, boot);
+        }
+        if let Verdict::Apart(ahead) = self.trusted.check(now, boot)
+            && self.held.is_none()
+        {
+            let why = format!("the wall clock jumped by {ahead:#} against the time since boot");
+            tracing::error!(%why, "the period is held; check the clock, then run `breakerbox ledger accept-clock`");
+            self.held = Some(Held { since: now, why });
+        }
+    }
+}
+
+/// The period after `newest` that contains `now`. Where zone or start changed, it begins where the old one ended
+/// and reaches to the end of the first whole period of the new calendar that is at least half over the seam.
+fn following(calendar: &Calendar, newest: &Period, now: Timestamp) -> Option<Period> {
+    let fitting = calendar.period_at(now)?;
+    if fitting.start >= newest.end {
+        return Some(fitting);
+    }
+    // The new calendar's period began before the old one ended: shorten it, or reach over the next one where its
+    // name is taken.
+    let last = match fitting.name == newest.name {
+        true => calendar.period_at(fitting.end)?,
+        false => fitting,
+    };
+    Some(Period {
+        start: newest.end,
+        ..last
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::*;
+
+    fn calendar(start: &str, zone: &str) -> Calendar {
+        Calendar::new(start.parse().unwrap(), TimeZone::get(zone).unwrap())
+    }
+
+    fn check(old: &Calendar, at: &str, new: &Calendar, now: &str, want: (&str, &str, &str)) {
+        let newest = old.period_at(at.parse().unwrap()).unwrap();
+        let next = following(new, &newest, now.parse().unwrap()).unwrap();
+        let got = (
+            next.name.to_string(),
+            next.start.to_string(),
+            next.end.to_string(),
+        );
+        assert_eq!(
+            got,
+            (want.0.to_owned(), want.1.to_owned(), want.2.to_owned())
+        );
+    }
+
+    #[test]
+    fn a_change_of_zone_or_start_never_overlaps_what_was() {
+        let utc = calendar("2026-02-01", "UTC");
+        let la = calendar("2026-02-01", "America/Los_Angeles");
+        let mid = calendar("2026-02-15", "UTC");
+        let november = "2026-11-10T00:00:00Z";
+        // Unchanged.
+        check(
+            &utc,
+            november,
+            &utc,
+            "2026-12-01T00:00:00Z",
+            ("2026-12", "2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z"),
+        );
+        // To the west: the old month ended before the new one begins, so the seam reaches over.
+        check(
+            &utc,
+            november,
+            &la,
+            "2026-12-01T00:00:01Z",
+            ("2026-12", "2026-12-01T00:00:00Z", "2027-01-01T08:00:00Z"),
+        );
+        // To the east: the new month had begun already.
+        check(
+            &la,
+            november,
+            &utc,
+            "2026-12-01T08:00:01Z",
+            ("2026-12", "2026-12-01T08:00:00Z", "2027-01-01T00:00:00Z"),
+        );
+        // Another day of the month.
+        check(
+            &utc,
+            november,
+            &mid,
+            "2026-12-01T00:00:00Z",
+            ("2026-12", "2026-12-01T00:00:00Z", "2027-01-15T00:00:00Z"),
+        );
+        // After months of standstill.
+        check(
+            &utc,
+            november,
+            &utc,
+            "2027-03-05T00:00:00Z",
+            ("2027-03", "2027-03-01T00:00:00Z", "2027-04-01T00:00:00Z"),
+        );
+    }
+}

@@ -1,0 +1,166 @@
+//! A batch: events and the sums they fold into, until both are on disk.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use compact_str::CompactString;
+
+use super::event::{Confidence, Event, SessionRow, TeamId};
+use crate::budget::operation::{Class, Operation, Source};
+use crate::budget::period::PeriodName;
+use crate::salesforce::NamedKind;
+
+/// The most raw events kept while the disk cannot take them, about 80 MB; later ones are folded only.
+pub(super) const RAW_MAX: usize = 200_000;
+
+/// What one event is summed up under.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct RollupKey {
+    pub(super) hour: i64,
+    pub(super) period: PeriodName,
+    pub(super) team: TeamId,
+    pub(super) operation: Operation,
+    pub(super) class: Class,
+    pub(super) source: Source,
+    pub(super) confidence: Confidence,
+    pub(super) named: Option<(NamedKind, CompactString)>,
+    pub(super) agent_type: Option<Arc<str>>,
+    pub(super) key: Option<Arc<str>>,
+    pub(super) tags: Option<Arc<str>>,
+}
+
+/// Sums of one rollup.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct RollupSums {
+    pub(super) requests: u64,
+    pub(super) credits_micros: i64,
+    pub(super) units: u64,
+    pub(super) input_tokens: u64,
+    pub(super) output_tokens: u64,
+}
+
+/// An account by its row's key, without the holder.
+pub(super) type AccountKey = (PeriodName, TeamId, Source);
+
+/// Events and their sums.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// Rows for the events files.
+    pub(super) events: Vec<Event>,
+    pub(super) rollups: HashMap<RollupKey, RollupSums, foldhash::fast::RandomState>,
+    pub(super) settled: BTreeMap<AccountKey, i64>,
+    pub(super) sessions: HashMap<CompactString, SessionRow>,
+    /// Events taken in, raw or folded.
+    pub(super) count: u64,
+    /// What they cost, to compare the sums with.
+    pub(super) total_micros: i128,
+}
+
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Adds an event to the sums; its row is kept while there is room. True if it was.
+    pub(super) fn add(&mut self, mut event: Event, keep_raw: bool) -> bool {
+        if let Some(session) = event.session.take() {
+            if keep_raw {
+                event.session = Some(session.clone());
+            }
+            self.remember(*session);
+        }
+        self.sum(&event);
+        let kept = keep_raw && self.events.len() < RAW_MAX;
+        if kept {
+            self.events.push(event);
+        }
+        kept
+    }
+
+    /// Keeps the newest row of a session.
+    fn remember(&mut self, session: SessionRow) {
+        let known = self.sessions.get(&session.session);
+        if known.is_none_or(|known| known.version < session.version) {
+            self.sessions.insert(session.session.clone(), session);
+        }
+    }
+
+    fn sum(&mut self, event: &Event) {
+        let credits = event.credits.micros();
+        let sums = self.rollups.entry(RollupKey::of(event)).or_default();
+        sums.add(&RollupSums {
+            requests: 1,
+            credits_micros: credits,
+            units: event.usage.units,
+            input_tokens: event.usage.input_tokens,
+            output_tokens: event.usage.output_tokens,
+        });
+        let settled = self
+            .settled
+            .entry((event.period, event.team, event.source))
+            .or_default();
+        *settled = settled.saturating_add(credits);
+        self.count = self.count.saturating_add(1);
+        self.total_micros = self.total_micros.saturating_add(i128::from(credits));
+    }
+
+    /// Takes another batch's sums; its rows are gone already.
+    pub(super) fn merge(&mut self, other: Self) {
+        let rollups = other.rollups.into_iter();
+        rollups.for_each(|(key, sums)| self.rollups.entry(key).or_default().add(&sums));
+        for (key, micros) in other.settled {
+            let settled = self.settled.entry(key).or_default();
+            *settled = settled.saturating_add(micros);
+        }
+        other
+            .sessions
+            .into_values()
+            .for_each(|session| self.remember(session));
+        self.count = self.count.saturating_add(other.count);
+        self.total_micros = self.total_micros.saturating_add(other.total_micros);
+    }
+
+    /// The difference between what events cost and what accounts and rollups say; must be 0.
+    pub(super) fn difference(&self) -> i128 {
+        let rollups: i128 = self
+            .rollups
+            .values()
+            .map(|sums| i128::from(sums.credits_micros))
+            .sum();
+        let settled: i128 = self
+            .settled
+            .values()
+            .map(|micros| i128::from(*micros))
+            .sum();
+        let apart = |sum: i128| self.total_micros.saturating_sub(sum).saturating_abs();
+        apart(rollups).max(apart(settled))
+    }
+}
+
+impl RollupKey {
+    fn of(event: &Event) -> Self {
+        Self {
+            hour: event.at.as_second().div_euclid(3_600),
+            period: event.period,
+            team: event.team,
+            operation: event.operation,
+            class: event.class,
+            source: event.source,
+            confidence: event.confidence,
+            named: event.named.clone(),
+            agent_type: event.agent_type.clone(),
+            key: event.key.clone(),
+            tags: event.tags.clone(),
+        }
+    }
+}
+
+impl RollupSums {
+    fn add(&mut self, other: &Self) {
+        self.requests = self.requests.saturating_add(other.requests);
+        self.credits_micros = self.credits_micros.saturating_add(other.credits_micros);
+        self.units = self.units.saturating_add(other.units);
+        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+    }
+}

@@ -1,0 +1,347 @@
+//! Writing a batch: the events files first, with the batch's number; then `breakerbox.db` with the same number, in
+//! one transaction. Rows above the number in `breakerbox.db` never counted, and are deleted at start.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Transaction, params};
+
+use super::OpenError;
+use super::batch::{AccountKey, Batch, RollupKey, RollupSums};
+use super::event::{Event, SessionRow};
+use super::grants::Raise;
+use super::rows::{code, confidence_code, count, kind_code, millis};
+use super::{schema, sqlite};
+use crate::budget::breaker::Breaker;
+use crate::budget::period::PeriodName;
+use crate::config::checked::EventRows;
+
+/// Day files kept open: today's, yesterday's around midnight, and one for clocks that step.
+const OPEN_DAYS: usize = 3;
+
+/// Batches rise with the row id, so what lies above a batch are the last rows: looked for from the end, where a
+/// table of millions is not read.
+const DELETE_ABOVE: &str = "DELETE FROM event WHERE batch > ?1 AND id >
+    coalesce((SELECT id FROM event WHERE batch <= ?1 ORDER BY id DESC LIMIT 1), 0)";
+
+/// Both kinds of file, and where the last batch ended.
+pub(super) struct Files {
+    pub(super) main: Connection,
+    folder: PathBuf,
+    days: BTreeMap<i64, Connection>,
+    rows: EventRows,
+    pub(super) batch: i64,
+    holder: String,
+}
+
+/// Everything one commit writes.
+pub(super) struct Commit<'b> {
+    pub(super) batch: &'b Batch,
+    pub(super) raises: &'b [Raise],
+    pub(super) shown: &'b [(PeriodName, Vec<(i64, Breaker)>)],
+    pub(super) at: Timestamp,
+}
+
+impl Files {
+    pub(super) fn new(
+        main: Connection,
+        ledger: &Path,
+        rows: EventRows,
+        batch: i64,
+        holder: String,
+    ) -> Self {
+        let folder = ledger.parent().unwrap_or(Path::new(".")).join("events");
+        Self {
+            main,
+            folder,
+            days: BTreeMap::new(),
+            rows,
+            batch,
+            holder,
+        }
+    }
+
+    pub(super) fn holder(&self) -> &str {
+        &self.holder
+    }
+
+    /// Whether each event keeps a row.
+    pub(super) fn keeps_rows(&self) -> bool {
+        self.rows == EventRows::All
+    }
+
+    /// Writes a commit. May be called again with the same one after an error: nothing is written twice.
+    pub(super) fn write(&mut self, commit: &Commit<'_>, teams: &[String]) -> Result<(), OpenError> {
+        let number = self.batch.saturating_add(1);
+        if self.keeps_rows() && !commit.batch.events.is_empty() {
+            self.write_events(&commit.batch.events, number, teams)?;
+        }
+        let holder = self.holder.clone();
+        let transaction = self.main.transaction()?;
+        write_accounts(&transaction, commit, &holder)?;
+        write_rollups(&transaction, &commit.batch.rollups)?;
+        write_sessions(&transaction, commit.batch.sessions.values())?;
+        for (period, changed) in commit.shown {
+            super::periods::record_shown(&transaction, *period, changed)?;
+        }
+        set_meta(&transaction, "batch", number)?;
+        set_meta(&transaction, "last_write_ms", millis(commit.at))?;
+        transaction.commit()?;
+        self.batch = number;
+        Ok(())
+    }
+
+    fn write_events(
+        &mut self,
+        events: &[Event],
+        number: i64,
+        teams: &[String],
+    ) -> Result<(), OpenError> {
+        let mut from = 0;
+        while let Some(first) = events.get(from) {
+            let day = day_of(first);
+            let run = events
+                .iter()
+                .skip(from)
+                .take_while(|event| day_of(event) == day)
+                .count();
+            let to = from.saturating_add(run);
+            let rows = events.get(from..to).unwrap_or_default();
+            let connection = self.day(day)?;
+            let transaction = connection.transaction()?;
+            // What an earlier try of this batch left, because the commit of the other file failed: the last rows.
+            transaction
+                .prepare_cached(DELETE_ABOVE)?
+                .execute([number.saturating_sub(1)])?;
+            write_event_rows(&transaction, rows, number)?;
+            let mut team = transaction.prepare_cached(
+                "INSERT INTO team (id, name) VALUES (?, ?) ON CONFLICT DO NOTHING",
+            )?;
+            for (id, name) in teams.iter().enumerate() {
+                team.execute(params![code(id), name])?;
+            }
+            drop(team);
+            transaction.commit()?;
+            from = to;
+        }
+        Ok(())
+    }
+
+    fn day(&mut self, day: i64) -> Result<&mut Connection, OpenError> {
+        if !self.days.contains_key(&day) {
+            if self.days.len() >= OPEN_DAYS {
+                self.days.pop_first();
+            }
+            let created = std::fs::create_dir_all(&self.folder);
+            created.map_err(|cause| OpenError::Unwritable {
+                path: self.folder.clone(),
+                cause,
+            })?;
+            let path = day_path(&self.folder, day);
+            let mut connection = sqlite::open(&path, true)?;
+            super::only_ours(&path);
+            schema::migrate_events(&mut connection)?;
+            self.days.insert(day, connection);
+        }
+        self.days.get_mut(&day).ok_or(OpenError::Foreign)
+    }
+
+    /// Deletes event rows that no committed batch counts: the process died between the two files.
+    pub(super) fn delete_orphans(&mut self) -> Result<u64, OpenError> {
+        let mut deleted = 0_u64;
+        let files = std::fs::read_dir(&self.folder)
+            .into_iter()
+            .flatten()
+            .flatten();
+        let mut paths: Vec<_> = files
+            .map(|file| file.path())
+            .filter(|path| is_database(path))
+            .collect();
+        paths.sort();
+        // A batch is written within a second: its rows are in the newest files.
+        for path in paths.iter().rev().take(OPEN_DAYS) {
+            let mut connection = sqlite::open(path, false)?;
+            schema::migrate_events(&mut connection)?;
+            let rows = connection.execute(DELETE_ABOVE, [self.batch])?;
+            deleted = deleted.saturating_add(u64::try_from(rows).unwrap_or(0));
+        }
+        Ok(deleted)
+    }
+}
+
+fn is_database(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "db")
+}
+
+/// Days since the epoch, in UTC.
+fn day_of(event: &Event) -> i64 {
+    event.at.as_second().div_euclid(86_400)
+}
+
+fn day_path(folder: &Path, day: i64) -> PathBuf {
+    let at = Timestamp::from_second(day.saturating_mul(86_400)).unwrap_or(Timestamp::UNIX_EPOCH);
+    folder.join(format!("{}.db", at.strftime("%Y-%m-%d")))
+}
+
+fn write_event_rows(
+    transaction: &Transaction<'_>,
+    events: &[Event],
+    number: i64,
+) -> rusqlite::Result<()> {
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO event (batch, at_ms, request, period, team, operation, class, source, credits, estimate, kind,
+             confidence, flags, named_kind, named, agent_type, key, tags, session, units, input_tokens,
+             output_tokens, status, duration_ms)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?;
+    for event in events {
+        let flags = i64::from(event.shadow) | (i64::from(event.continued) << 1);
+        insert.execute(params![
+            number,
+            millis(event.at),
+            event.request.0.to_be_bytes(),
+            event.period.code(),
+            event.team.0,
+            code(event.operation.index()),
+            code(event.class.index()),
+            code(event.source.index()),
+            event.credits.micros(),
+            event.estimate.micros(),
+            kind_code(event.kind),
+            confidence_code(event.confidence),
+            flags,
+            event.named.as_ref().map(|(kind, _)| kind.name()),
+            event.named.as_ref().map(|(_, id)| id.as_str()),
+            event.agent_type.as_deref(),
+            event.key.as_deref(),
+            event.tags.as_deref(),
+            event
+                .session
+                .as_ref()
+                .map(|session| session.session.as_str()),
+            count(event.usage.units),
+            count(event.usage.input_tokens),
+            count(event.usage.output_tokens),
+            event.status,
+            event.duration_ms,
+        ])?;
+    }
+    Ok(())
+}
+
+/// Settled credits and grants. A price above its bound may settle more than was granted: the grant follows.
+fn write_accounts(
+    transaction: &Transaction<'_>,
+    commit: &Commit<'_>,
+    holder: &str,
+) -> rusqlite::Result<()> {
+    let mut upsert = transaction.prepare_cached(
+        "INSERT INTO account (period, team, source, holder, granted, settled) VALUES (?1, ?2, ?3, ?4, max(?5, ?6), ?6)
+         ON CONFLICT DO UPDATE SET
+             granted = max(granted, ?5, settled + ?6),
+             settled = settled + ?6",
+    )?;
+    let mut write = |key: &AccountKey, granted: i64, settled: i64| {
+        let (period, team, source) = key;
+        let source = code(source.index());
+        upsert
+            .execute(params![
+                period.code(),
+                team.0,
+                source,
+                holder,
+                granted,
+                settled
+            ])
+            .map(drop)
+    };
+    for (key, settled) in &commit.batch.settled {
+        write(key, 0, *settled)?;
+    }
+    for raise in commit.raises {
+        write(&raise.key, raise.to.micros(), 0)?;
+    }
+    Ok(())
+}
+
+fn write_rollups<'r>(
+    transaction: &Transaction<'_>,
+    rollups: impl IntoIterator<Item = (&'r RollupKey, &'r RollupSums)>,
+) -> rusqlite::Result<()> {
+    let mut upsert = transaction.prepare_cached(
+        "INSERT INTO rollup (hour, period, team, operation, class, source, confidence, named_kind, named, agent_type,
+             key, tags, requests, credits, units, input_tokens, output_tokens)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET
+             requests = requests + excluded.requests, credits = credits + excluded.credits,
+             units = units + excluded.units, input_tokens = input_tokens + excluded.input_tokens,
+             output_tokens = output_tokens + excluded.output_tokens",
+    )?;
+    for (key, sums) in rollups {
+        upsert.execute(params![
+            key.hour,
+            key.period.code(),
+            key.team.0,
+            code(key.operation.index()),
+            code(key.class.index()),
+            code(key.source.index()),
+            confidence_code(key.confidence),
+            key.named.as_ref().map_or("", |(kind, _)| kind.name()),
+            key.named.as_ref().map_or("", |(_, id)| id.as_str()),
+            key.agent_type.as_deref().unwrap_or_default(),
+            key.key.as_deref().unwrap_or_default(),
+            key.tags.as_deref().unwrap_or_default(),
+            count(sums.requests),
+            sums.credits_micros,
+            count(sums.units),
+            count(sums.input_tokens),
+            count(sums.output_tokens),
+        ])?;
+    }
+    Ok(())
+}
+
+fn write_sessions<'s>(
+    transaction: &Transaction<'_>,
+    sessions: impl Iterator<Item = &'s SessionRow>,
+) -> rusqlite::Result<()> {
+    let mut upsert = transaction.prepare_cached(
+        "INSERT INTO session (session, agent, team, charged, opened_below_trip, opening_paid, last_used_ms, version)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         ON CONFLICT DO UPDATE SET agent = ?2, team = ?3, charged = ?4, opened_below_trip = ?5, opening_paid = ?6,
+             last_used_ms = ?7, version = ?8
+         WHERE version < ?8",
+    )?;
+    for row in sessions {
+        upsert.execute(params![
+            row.session.as_str(),
+            row.agent.as_str(),
+            row.team.0,
+            row.charged.micros(),
+            row.opened_below_trip,
+            row.opening_paid,
+            millis(row.last_used),
+            row.version,
+        ])?;
+    }
+    Ok(())
+}
+
+/// Sets a figure of `meta`.
+pub(super) fn set_meta(connection: &Connection, key: &str, value: i64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)")?
+        .execute(params![key, value])?;
+    Ok(())
+}
+
+/// A figure of `meta`.
+pub(super) fn meta(connection: &Connection, key: &str) -> rusqlite::Result<Option<i64>> {
+    use rusqlite::OptionalExtension;
+    connection
+        .query_row("SELECT value FROM meta WHERE key = ?", [key], |row| {
+            row.get(0)
+        })
+        .optional()
+}

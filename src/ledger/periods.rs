@@ -1,0 +1,247 @@
+//! The facts of periods and allocations, as rows: written once, never rewritten.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::event::TeamId;
+use super::live::LivePeriod;
+use super::rows::{millis, source, timestamp};
+use crate::budget::account::{Account, Total};
+use crate::budget::books::{PeriodBooks, TeamBooks, YearBooks};
+use crate::budget::breaker::{Breaker, Shown};
+use crate::budget::credits::MicroCredits;
+use crate::budget::operation::Source;
+use crate::budget::period::{Period, PeriodName};
+
+/// What holds for a period, as it begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeriodFacts {
+    /// The pool's time zone.
+    pub zone: String,
+    /// The month's pool.
+    pub month_pool: MicroCredits,
+    /// The central buffer.
+    pub buffer: MicroCredits,
+    /// The most burst.
+    pub burst: MicroCredits,
+    /// The contract year's credits.
+    pub annual_credits: MicroCredits,
+    /// The config it began under.
+    pub config_hash: String,
+}
+
+/// A team's allocation from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllocationFact {
+    /// Whose.
+    pub team: TeamId,
+    /// How much.
+    pub allocation: MicroCredits,
+    /// The team's own tags, as JSON.
+    pub tags: Arc<str>,
+}
+
+/// The team number of the main breaker in `shown`.
+const MAIN_BREAKER: i64 = -1;
+
+/// The period that began last.
+pub(super) fn newest(connection: &Connection) -> rusqlite::Result<Option<Period>> {
+    let sql =
+        "SELECT name, start_ms, end_ms, year, month FROM period ORDER BY start_ms DESC LIMIT 1";
+    let read = |row: &rusqlite::Row<'_>| {
+        let name = PeriodName::from_code(row.get(0)?);
+        let (start, end) = (timestamp(row.get(1)?), timestamp(row.get(2)?));
+        let (year, month) = (row.get(3)?, row.get(4)?);
+        Ok(name.map(|name| Period {
+            name,
+            start,
+            end,
+            year,
+            month,
+        }))
+    };
+    connection
+        .query_row(sql, [], read)
+        .optional()
+        .map(Option::flatten)
+}
+
+/// Writes the facts of a period, unless they are there.
+pub(super) fn record(
+    connection: &Connection,
+    period: &Period,
+    facts: &PeriodFacts,
+) -> rusqlite::Result<()> {
+    connection.execute(
+        "INSERT INTO period (name, start_ms, end_ms, zone, year, month, month_pool, buffer, burst, annual_credits, config_hash)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        params![
+            period.name.code(),
+            millis(period.start),
+            millis(period.end),
+            facts.zone,
+            period.year,
+            period.month,
+            facts.month_pool.micros(),
+            facts.buffer.micros(),
+            facts.burst.micros(),
+            facts.annual_credits.micros(),
+            facts.config_hash,
+        ],
+    )?;
+    Ok(())
+}
+
+/// Appends what changed of the allocations.
+pub(super) fn record_allocations(
+    connection: &Connection,
+    period: PeriodName,
+    facts: &[AllocationFact],
+    at: Timestamp,
+    config_hash: &str,
+) -> rusqlite::Result<()> {
+    let mut newest = connection.prepare_cached(
+        "SELECT credits FROM allocation WHERE period = ? AND team = ? ORDER BY at_ms DESC LIMIT 1",
+    )?;
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO allocation (period, team, at_ms, credits, config_hash) VALUES (?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET credits = excluded.credits, config_hash = excluded.config_hash",
+    )?;
+    let mut tags =
+        connection.prepare_cached("UPDATE team SET tags = ? WHERE id = ? AND tags <> ?")?;
+    for fact in facts {
+        let known: Option<i64> = newest
+            .query_row(params![period.code(), fact.team.0], |row| row.get(0))
+            .optional()?;
+        if known != Some(fact.allocation.micros()) {
+            let credits = fact.allocation.micros();
+            insert.execute(params![
+                period.code(),
+                fact.team.0,
+                millis(at),
+                credits,
+                config_hash
+            ])?;
+        }
+        tags.execute(params![&*fact.tags, fact.team.0, &*fact.tags])?;
+    }
+    Ok(())
+}
+
+/// A period's counters as the ledger remembers them, for so many teams.
+pub(super) fn restore(
+    connection: &Connection,
+    period: &Period,
+    teams: usize,
+    year: Arc<YearBooks>,
+) -> rusqlite::Result<LivePeriod> {
+    let mut books: Vec<TeamBooks> = std::iter::repeat_with(TeamBooks::default)
+        .take(teams)
+        .collect();
+    let mut totals = [0_i64; 4];
+    let mut select = connection.prepare(
+        "SELECT team, source, sum(granted), sum(settled) FROM account WHERE period = ? GROUP BY team, source",
+    )?;
+    let mut rows = select.query([period.name.code()])?;
+    while let Some(row) = rows.next()? {
+        let (team, granted, settled): (i64, i64, i64) = (row.get(0)?, row.get(2)?, row.get(3)?);
+        let (Some(source), Some(books)) = (
+            source(row.get(1)?),
+            usize::try_from(team)
+                .ok()
+                .and_then(|team| books.get_mut(team)),
+        ) else {
+            continue;
+        };
+        let account = Account::restored(
+            MicroCredits::from_micros(settled),
+            MicroCredits::from_micros(granted),
+        );
+        match source {
+            Source::Own => books.own = account,
+            Source::Buffer => books.buffer = account,
+            Source::Burst => books.burst = account,
+            Source::Overage => books.overage = account,
+        }
+        if let Some(total) = totals.get_mut(source.index()) {
+            *total = total.saturating_add(settled);
+        }
+    }
+    let [own, buffer, burst, _] = totals;
+    let total = |micros| Total::restored(MicroCredits::from_micros(micros));
+    let mut restored = PeriodBooks::new(*period, year);
+    restored.pool = total(own.saturating_add(buffer));
+    restored.buffer = total(buffer);
+    restored.burst = total(burst);
+    for (team, state) in shown(connection, period.name)? {
+        match usize::try_from(team)
+            .ok()
+            .and_then(|team| books.get_mut(team))
+        {
+            Some(books) => books.shown = Shown::restored(state),
+            None => restored.shown = Shown::restored(state),
+        }
+    }
+    Ok(LivePeriod::new(
+        restored,
+        books.into_iter().map(Arc::new).collect(),
+    ))
+}
+
+fn shown(connection: &Connection, period: PeriodName) -> rusqlite::Result<Vec<(i64, Breaker)>> {
+    let mut select = connection.prepare("SELECT team, state FROM shown WHERE period = ?")?;
+    let rows = select.query_map([period.code()], |row| {
+        let state: String = row.get(1)?;
+        Ok((
+            row.get(0)?,
+            Breaker::parse(&state).unwrap_or(Breaker::Closed),
+        ))
+    })?;
+    rows.collect()
+}
+
+/// Breakers as shown, the main one first: what is compared with what was written.
+pub(super) fn shown_now(live: &LivePeriod) -> Vec<(i64, Breaker)> {
+    let teams = (0_i64..)
+        .zip(live.teams().iter())
+        .map(|(team, books)| (team, books.shown.get()))
+        .collect::<Vec<_>>();
+    std::iter::once((MAIN_BREAKER, live.books.shown.get()))
+        .chain(teams)
+        .collect()
+}
+
+/// Writes breakers as shown.
+pub(super) fn record_shown(
+    connection: &Connection,
+    period: PeriodName,
+    changed: &[(i64, Breaker)],
+) -> rusqlite::Result<()> {
+    let mut upsert = connection.prepare_cached(
+        "INSERT INTO shown (period, team, state) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
+    )?;
+    for (team, state) in changed {
+        upsert.execute(params![period.code(), team, state.name()])?;
+    }
+    Ok(())
+}
+
+/// The sums of a contract year over all its periods.
+pub(super) fn year_sums(connection: &Connection, year: u32) -> rusqlite::Result<YearBooks> {
+    let sum = |overage: bool| -> rusqlite::Result<Total> {
+        let sql = format!(
+            "SELECT coalesce(sum(settled), 0) FROM account WHERE source {} ?1
+             AND period IN (SELECT name FROM period WHERE year = ?2)",
+            if overage { "=" } else { "<>" }
+        );
+        let overage = super::rows::code(Source::Overage.index());
+        let micros: i64 = connection.query_row(&sql, params![overage, year], |row| row.get(0))?;
+        Ok(Total::restored(MicroCredits::from_micros(micros)))
+    };
+    Ok(YearBooks {
+        committed: sum(false)?,
+        overage: sum(true)?,
+    })
+}

@@ -1,0 +1,256 @@
+//! A start: the files as the last process left them, and what it left open.
+//!
+//! What was granted and not durably settled when a process died is charged as one flagged event an account.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+
+use super::batch::Batch;
+use super::event::{Confidence, Event, EventKind, RequestId, SessionRow, TeamId};
+use super::files::{Commit, Files};
+use super::rows::{millis, source, timestamp};
+use super::{Adjustment, OpenError, Restart, files, only_ours, schema, sqlite};
+use crate::budget::credits::MicroCredits;
+use crate::budget::operation::{Class, Operation};
+use crate::budget::period::PeriodName;
+use crate::budget::usage::Usage;
+use crate::config::checked::LedgerSettings;
+
+/// Sessions older than this are not restored.
+const SESSION_LIFE_MS: i64 = 24 * 3_600_000;
+/// The most sessions restored: what the map holds.
+const SESSIONS_MAX: i64 = 100_000;
+
+/// The accounts of a holder whose grant was not handed back.
+fn adjustments(connection: &Connection, holder: &str) -> rusqlite::Result<Vec<Adjustment>> {
+    let mut select = connection.prepare(
+        "SELECT a.period, a.team, t.name, a.source, a.granted - a.settled FROM account a JOIN team t ON t.id = a.team
+         WHERE a.holder = ? AND a.granted > a.settled ORDER BY a.period, a.team, a.source",
+    )?;
+    let mut rows = select.query([holder])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (Some(period), Some(source)) =
+            (PeriodName::from_code(row.get(0)?), source(row.get(3)?))
+        else {
+            continue;
+        };
+        found.push(Adjustment {
+            period,
+            team_id: TeamId(row.get(1)?),
+            team: row.get(2)?,
+            source,
+            credits: MicroCredits::from_micros(row.get(4)?),
+        });
+    }
+    Ok(found)
+}
+
+/// The adjustment as an event. It is no operation of a request; it is booked under the one that costs most.
+fn event(adjustment: &Adjustment, now: Timestamp) -> Event {
+    Event {
+        at: now,
+        request: RequestId(0),
+        period: adjustment.period,
+        team: adjustment.team_id,
+        operation: Operation::AgentTurn,
+        class: Class::Standard,
+        source: adjustment.source,
+        credits: adjustment.credits,
+        estimate: MicroCredits::ZERO,
+        kind: EventKind::CrashAdjustment,
+        confidence: Confidence::Adjusted,
+        shadow: false,
+        continued: false,
+        named: None,
+        agent_type: None,
+        key: None,
+        tags: None,
+        usage: Usage::default(),
+        status: 0,
+        duration_ms: 0,
+        session: None,
+    }
+}
+
+/// Sessions used within the last day, the newest; older ones are forgotten.
+fn sessions(connection: &Connection, now: Timestamp) -> rusqlite::Result<Vec<SessionRow>> {
+    let oldest = millis(now).saturating_sub(SESSION_LIFE_MS);
+    connection.execute("DELETE FROM session WHERE last_used_ms < ?", [oldest])?;
+    let mut select = connection.prepare(
+        "SELECT session, agent, team, charged, opened_below_trip, opening_paid, last_used_ms, version
+         FROM session
+         ORDER BY last_used_ms DESC LIMIT ?",
+    )?;
+    let rows = select.query_map([SESSIONS_MAX], |row| {
+        let (session, agent): (String, String) = (row.get(0)?, row.get(1)?);
+        Ok(SessionRow {
+            session: session.into(),
+            agent: agent.into(),
+            team: TeamId(row.get(2)?),
+            charged: MicroCredits::from_micros(row.get(3)?),
+            opened_below_trip: row.get(4)?,
+            opening_paid: row.get(5)?,
+            last_used: timestamp(row.get(6)?),
+            version: row.get(7)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// When the ledger was last written.
+fn last_write(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(files::meta(connection, "last_write_ms")?.map(timestamp))
+}
+
+/// Makes the folder of a ledger.
+pub(super) fn create_folder(path: &Path) -> Result<(), OpenError> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let unwritable = |cause| OpenError::Unwritable {
+        path: folder.to_owned(),
+        cause,
+    };
+    std::fs::create_dir_all(folder).map_err(unwritable)
+}
+
+/// Opens the files and brings them to where the last process would have left them.
+pub(super) fn recover(
+    settings: &LedgerSettings,
+    now: Timestamp,
+) -> Result<(Files, Restart, Vec<String>), OpenError> {
+    let path = &settings.path;
+    let damaged = |error: rusqlite::Error| match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+            OpenError::Damaged {
+                path: path.clone(),
+                detail: error.to_string(),
+            }
+        }
+        _ => OpenError::Sqlite(error),
+    };
+    create_if_new(path)?;
+    let mut main = sqlite::open(path, false).map_err(damaged)?;
+    let check: String = main
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(damaged)?;
+    if check != "ok" {
+        return Err(OpenError::Damaged {
+            path: path.clone(),
+            detail: check,
+        });
+    }
+    schema::migrate_main(&mut main).map_err(|error| match error {
+        OpenError::Sqlite(error) => damaged(error),
+        other => other,
+    })?;
+    let holder = holder(&main)?;
+    let last_write = last_write(&main)?;
+    let batch = files::meta(&main, "batch")?.unwrap_or(0);
+    let adjustments = adjustments(&main, &holder)?;
+    let sessions = sessions(&main, now)?;
+    let mut select = main.prepare("SELECT name FROM team ORDER BY id")?;
+    let teams = select
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<String>>>()?;
+    drop(select);
+    let mut files = Files::new(main, path, settings.events, batch, holder);
+    let orphans = files.delete_orphans()?;
+    if orphans > 0 {
+        tracing::warn!(
+            orphans,
+            "event rows of a batch that never counted were deleted; the grant covers them"
+        );
+    }
+    charge(&mut files, &adjustments, &teams, now)?;
+    Ok((
+        files,
+        Restart {
+            adjustments,
+            last_write,
+            sessions,
+        },
+        teams,
+    ))
+}
+
+/// A ledger that is not there is made beside its place and moved there whole, so that an empty file is never one
+/// of ours; and one that is missing beside its events is not made at all.
+fn create_if_new(path: &Path) -> Result<(), OpenError> {
+    let is_database = |path: &Path| path.extension().is_some_and(|extension| extension == "db");
+    match std::fs::metadata(path) {
+        Ok(file) if file.len() > 0 => return Ok(()),
+        Ok(_) => {
+            return Err(OpenError::Damaged {
+                path: path.to_owned(),
+                detail: "it is empty".to_owned(),
+            });
+        }
+        Err(_) => {}
+    }
+    let events = path.parent().unwrap_or(Path::new(".")).join("events");
+    let events = std::fs::read_dir(events).into_iter().flatten().flatten();
+    if events
+        .map(|file| file.path())
+        .any(|path| is_database(&path))
+    {
+        return Err(OpenError::Missing {
+            path: path.to_owned(),
+        });
+    }
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    let unwritable = |cause| OpenError::Unwritable {
+        path: new.clone(),
+        cause,
+    };
+    if new.exists() {
+        std::fs::remove_file(&new).map_err(unwritable)?; // of a start that was cut short
+    }
+    let mut connection = sqlite::open(&new, true)?;
+    only_ours(&new);
+    schema::migrate_main(&mut connection)?;
+    connection.close().map_err(|(_, error)| error)?;
+    std::fs::rename(&new, path).map_err(unwritable)
+}
+
+fn charge(
+    files: &mut Files,
+    adjustments: &[Adjustment],
+    teams: &[String],
+    now: Timestamp,
+) -> Result<(), OpenError> {
+    let mut batch = Batch::default();
+    for adjustment in adjustments {
+        batch.add(event(adjustment, now), files.keeps_rows());
+    }
+    if batch.is_empty() {
+        return Ok(());
+    }
+    files.write(
+        &Commit {
+            batch: &batch,
+            raises: &[],
+            shown: &[],
+            at: now,
+        },
+        teams,
+    )
+}
+
+/// This ledger's holder: a name of its own, for ever.
+fn holder(main: &Connection) -> Result<String, OpenError> {
+    use rusqlite::OptionalExtension;
+    let known = "SELECT value FROM meta WHERE key = 'node'";
+    if let Some(known) = main.query_row(known, [], |row| row.get(0)).optional()? {
+        return Ok(known);
+    }
+    let name = format!("{:016x}", fastrand::u64(..));
+    main.execute("INSERT INTO meta (key, value) VALUES ('node', ?)", [&name])?;
+    Ok(name)
+}

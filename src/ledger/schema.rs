@@ -1,0 +1,214 @@
+//! What the files look like, version by version. Forward only; an older binary refuses a newer file.
+//!
+//! Times are milliseconds since the epoch, credits micro-credits, periods `YYYYMM`. Codes: operation and class by
+//! position in their enums; source 0 own, 1 buffer, 2 burst, 3 overage; confidence 0 measured, 1 estimated,
+//! 2 imported, 3 adjusted; kind 0 measured, 1 partial, 2 uncertain, 3 void, 4 `crash_adjustment`.
+
+use std::fmt::Write;
+
+use rusqlite::Connection;
+
+use super::OpenError;
+use crate::budget::operation::{Class, Operation, Source};
+
+/// "BBOX": tells our files from others.
+pub(super) const APPLICATION_ID: i32 = 0x4242_4f58;
+/// The version this binary writes.
+pub(super) const VERSION: i32 = 1;
+
+/// `breakerbox.db`, from nothing to version 1.
+const MAIN_1: &str = "
+CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE team (
+    id INTEGER PRIMARY KEY,             -- from 0, never reused
+    name TEXT NOT NULL UNIQUE,
+    tags TEXT NOT NULL DEFAULT '{}'     -- the team's own, as JSON
+) STRICT;
+CREATE TABLE period (                   -- facts, written once when the period begins
+    name INTEGER PRIMARY KEY,
+    start_ms INTEGER NOT NULL,
+    end_ms INTEGER NOT NULL,
+    zone TEXT NOT NULL,
+    year INTEGER NOT NULL,              -- contract year, YYYYMM of its first month
+    month INTEGER NOT NULL,             -- 0 to 11
+    month_pool INTEGER NOT NULL,
+    buffer INTEGER NOT NULL,
+    burst INTEGER NOT NULL,
+    annual_credits INTEGER NOT NULL,
+    config_hash TEXT NOT NULL
+) STRICT;
+CREATE TABLE allocation (               -- one row a change, the newest holds
+    period INTEGER NOT NULL,
+    team INTEGER NOT NULL REFERENCES team,
+    at_ms INTEGER NOT NULL,
+    credits INTEGER NOT NULL,
+    config_hash TEXT NOT NULL,
+    PRIMARY KEY (period, team, at_ms)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE account (                  -- cumulative, by holder
+    period INTEGER NOT NULL,
+    team INTEGER NOT NULL REFERENCES team,
+    source INTEGER NOT NULL,
+    holder TEXT NOT NULL,
+    granted INTEGER NOT NULL,           -- durably spendable
+    settled INTEGER NOT NULL,           -- durably spent
+    PRIMARY KEY (period, team, source, holder)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE shown (                    -- the breaker people see; team -1 is the main breaker
+    period INTEGER NOT NULL,
+    team INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    PRIMARY KEY (period, team)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE rollup (
+    hour INTEGER NOT NULL,              -- hours since the epoch
+    period INTEGER NOT NULL,
+    team INTEGER NOT NULL,
+    operation INTEGER NOT NULL,
+    class INTEGER NOT NULL,
+    source INTEGER NOT NULL,
+    confidence INTEGER NOT NULL,
+    named_kind TEXT NOT NULL,
+    named TEXT NOT NULL,
+    agent_type TEXT NOT NULL,
+    key TEXT NOT NULL,
+    tags TEXT NOT NULL,                 -- beyond the team's own
+    requests INTEGER NOT NULL,
+    credits INTEGER NOT NULL,
+    units INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    PRIMARY KEY (hour, period, team, operation, class, source, confidence, named_kind, named, agent_type, key, tags)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE alert (
+    id INTEGER PRIMARY KEY,
+    period INTEGER NOT NULL,
+    team INTEGER NOT NULL,
+    level TEXT NOT NULL,
+    percent_bp INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    used INTEGER NOT NULL,
+    committed INTEGER NOT NULL,
+    allocation INTEGER NOT NULL,
+    rearmed_ms INTEGER                  -- since then it may be raised again
+) STRICT;
+CREATE UNIQUE INDEX alert_once ON alert (period, team, percent_bp) WHERE rearmed_ms IS NULL;
+CREATE TABLE session (
+    session TEXT PRIMARY KEY,
+    agent TEXT NOT NULL,
+    team INTEGER NOT NULL,
+    charged INTEGER NOT NULL,
+    opened_below_trip INTEGER NOT NULL,
+    opening_paid INTEGER NOT NULL,
+    last_used_ms INTEGER NOT NULL,
+    version INTEGER NOT NULL            -- the newest row counts
+) STRICT, WITHOUT ROWID;
+CREATE INDEX session_age ON session (last_used_ms);
+CREATE TABLE clock_accepted (at_ms INTEGER NOT NULL) STRICT;
+";
+
+/// `events/YYYY-MM-DD.db`, from nothing to version 1.
+const EVENTS_1: &str = "
+CREATE TABLE team (id INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
+CREATE TABLE event (
+    id INTEGER PRIMARY KEY,
+    batch INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    request BLOB NOT NULL,
+    period INTEGER NOT NULL,
+    team INTEGER NOT NULL,
+    operation INTEGER NOT NULL,
+    class INTEGER NOT NULL,
+    source INTEGER NOT NULL,
+    credits INTEGER NOT NULL,
+    estimate INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    confidence INTEGER NOT NULL,
+    flags INTEGER NOT NULL,             -- 1 shadow, 2 continued
+    named_kind TEXT,
+    named TEXT,
+    agent_type TEXT,
+    key TEXT,
+    tags TEXT,
+    session TEXT,
+    units INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    status INTEGER NOT NULL,
+    duration_ms INTEGER NOT NULL
+) STRICT;
+";
+
+/// Brings `breakerbox.db` to this version.
+pub(super) fn migrate_main(connection: &mut Connection) -> Result<(), OpenError> {
+    migrate(connection, MAIN_1)
+}
+
+/// Brings an events file to this version.
+pub(super) fn migrate_events(connection: &mut Connection) -> Result<(), OpenError> {
+    migrate(connection, &format!("{EVENTS_1}{}", readable_view()))
+}
+
+fn migrate(connection: &mut Connection, first: &str) -> Result<(), OpenError> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let (id, version) = (pragma("application_id")?, pragma("user_version")?);
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+    if tables == 0 && id == 0 {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(first)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+        transaction.commit()?;
+        return Ok(());
+    }
+    if id != APPLICATION_ID {
+        return Err(OpenError::Foreign);
+    }
+    if version > VERSION {
+        return Err(OpenError::Newer {
+            found: version,
+            known: VERSION,
+        });
+    }
+    Ok(())
+}
+
+/// The same rows with names for codes, for people with `sqlite3`.
+fn readable_view() -> String {
+    let names = |names: &mut dyn Iterator<Item = &'static str>, column: &str| {
+        let mut case = format!("CASE e.{column}");
+        for (code, name) in names.enumerate() {
+            // Writing to a String cannot fail.
+            _ = write!(case, " WHEN {code} THEN '{name}'");
+        }
+        format!("{case} END AS {column}")
+    };
+    let operation = names(
+        &mut Operation::ALL.iter().map(|value| value.name()),
+        "operation",
+    );
+    let class = names(&mut Class::ALL.iter().map(|value| value.name()), "class");
+    let source = names(&mut Source::ALL.iter().map(|value| value.name()), "source");
+    let kinds = [
+        "measured",
+        "partial",
+        "uncertain",
+        "void",
+        "crash_adjustment",
+    ];
+    let kind = names(&mut kinds.into_iter(), "kind");
+    let confidence = ["measured", "estimated", "imported", "adjusted"];
+    let confidence = names(&mut confidence.into_iter(), "confidence");
+    format!(
+        "CREATE VIEW events_readable AS SELECT
+            strftime('%Y-%m-%dT%H:%M:%fZ', e.at_ms / 1000.0, 'unixepoch') AS at,
+            lower(hex(e.request)) AS request_id, e.period, t.name AS team, {operation}, {class}, {source},
+            printf('%d.%06d', e.credits / 1000000, abs(e.credits) % 1000000) AS credits,
+            printf('%d.%06d', e.estimate / 1000000, abs(e.estimate) % 1000000) AS estimate,
+            {kind}, {confidence}, (e.flags & 1) != 0 AS shadow, (e.flags & 2) != 0 AS continued,
+            e.named_kind, e.named, e.agent_type, e.key, e.tags, e.session,
+            e.units, e.input_tokens, e.output_tokens, e.status, e.duration_ms
+        FROM event e LEFT JOIN team t ON t.id = e.team;"
+    )
+}

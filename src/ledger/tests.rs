@@ -1,0 +1,489 @@
+//! What finance relies on: a restart keeps counts, a crash is charged once, nothing is opened as empty.
+
+use jiff::tz::TimeZone;
+use tempfile::TempDir;
+
+use super::event::{Confidence, Event, EventKind, RequestId};
+use super::query::Dimension;
+use super::*;
+use crate::budget::books::{Ask, PoolLimits, TeamLimits};
+use crate::budget::operation::{Class, Operation};
+use crate::budget::percent::Percent;
+use crate::budget::period::Calendar;
+use crate::budget::usage::Usage;
+use crate::config::checked::EventRows;
+
+struct Bench {
+    folder: TempDir,
+    events: EventRows,
+}
+
+fn micros(micros: i64) -> MicroCredits {
+    MicroCredits::from_micros(micros)
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            events: EventRows::All,
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("data/breakerbox.db")
+    }
+
+    fn try_open(&self) -> Result<(Ledger, Restart), OpenError> {
+        let settings = LedgerSettings {
+            path: self.path(),
+            events: self.events,
+        };
+        Ledger::open(&settings, 2, crate::clock::now())
+    }
+
+    fn open(&self) -> (Ledger, Restart) {
+        self.try_open().unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+fn period() -> Period {
+    let calendar = Calendar::new("2026-01-01".parse().unwrap(), TimeZone::UTC);
+    calendar.period_at(crate::clock::now()).unwrap()
+}
+
+fn live(ledger: &Ledger) -> (TeamId, Arc<LivePeriod>) {
+    let facts = PeriodFacts {
+        zone: "UTC".to_owned(),
+        month_pool: micros(1_000),
+        buffer: micros(100),
+        burst: micros(100),
+        annual_credits: micros(12_000),
+        config_hash: "test".to_owned(),
+    };
+    let team = ledger.team("sales").unwrap();
+    (team, ledger.period(&period(), &facts).unwrap())
+}
+
+fn event(team: TeamId, credits: i64) -> Event {
+    Event {
+        at: crate::clock::now(),
+        request: RequestId(7),
+        period: period().name,
+        team,
+        operation: Operation::ModelGenerate,
+        class: Class::Standard,
+        source: Source::Own,
+        credits: micros(credits),
+        estimate: micros(credits),
+        kind: EventKind::Measured,
+        confidence: Confidence::Measured,
+        shadow: false,
+        continued: false,
+        named: None,
+        agent_type: None,
+        key: None,
+        tags: None,
+        usage: Usage::of_units(1),
+        status: 200,
+        duration_ms: 3,
+        session: None,
+    }
+}
+
+fn limits() -> (TeamLimits, PoolLimits) {
+    let trip = Percent::parse("90%").unwrap();
+    let team = TeamLimits {
+        allocation: micros(1_000_000),
+        trip,
+        trip_at: micros(900_000),
+        on_trip: crate::budget::admission::OnTrip::Reject,
+        buffer_max: MicroCredits::MAX,
+        emergency: MicroCredits::ZERO,
+    };
+    let pool = PoolLimits {
+        month: micros(1_000_000),
+        trip,
+        trip_at: micros(900_000),
+        buffer: micros(0),
+        burst: micros(0),
+        annual: micros(12_000_000),
+        overage_cap: micros(0),
+    };
+    (team, pool)
+}
+
+fn wait_for(what: &str, mut is_true: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(10);
+    while !is_true() {
+        assert!(Instant::now() < until, "not within 10 s: {what}");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+/// Spends as a request does: reserve, wait for the grant, settle, event.
+fn spend(ledger: &Ledger, sink: &mut EventSink, team: TeamId, live: &LivePeriod, credits: i64) {
+    let (books, (limits, pool)) = (live.team(team), limits());
+    let ask = Ask {
+        class: Class::Standard,
+        estimate: micros(credits),
+        bound: micros(credits),
+        continued: false,
+    };
+    let mut taken = None;
+    wait_for("a grant", || {
+        let reserved =
+            live.books
+                .reserve((&books, &limits), &pool, &ask, MicroCredits::ZERO, || true);
+        taken = reserved.inspect_err(|_| ledger.wake()).ok();
+        taken.is_some()
+    });
+    live.books.settle(&books, taken.unwrap(), micros(credits));
+    sink.push(event(team, credits));
+}
+
+fn sums(path: &Path) -> (i64, i64) {
+    let main = sqlite::open_to_read(path).unwrap();
+    let one = |sql: &str| main.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    (
+        one("SELECT coalesce(sum(settled), 0) FROM account"),
+        one("SELECT coalesce(sum(credits), 0) FROM rollup"),
+    )
+}
+
+fn event_rows(path: &Path) -> (i64, i64) {
+    let folder = path.parent().unwrap().join("events");
+    let files = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|file| file.path());
+    files
+        .filter(|path| path.extension().is_some_and(|e| e == "db"))
+        .fold((0, 0), |(rows, sum), path| {
+            let day = sqlite::open_to_read(&path).unwrap();
+            let sql = "SELECT count(*), coalesce(sum(credits), 0) FROM event";
+            let (count, credits): (i64, i64) = day
+                .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+                .unwrap();
+            (rows + count, sum + credits)
+        })
+}
+
+#[test]
+fn a_clean_restart_keeps_counts_and_hands_grants_back() {
+    let bench = Bench::new();
+    let (ledger, restart) = bench.open();
+    assert!(restart.last_write.is_none() && restart.adjustments.is_empty());
+    let (team, period) = live(&ledger);
+    let mut sink = ledger.sink(0);
+    for _ in 0..10 {
+        spend(&ledger, &mut sink, team, &period, 5);
+    }
+    ledger.stop().unwrap();
+    let (ledger, restart) = bench.open();
+    assert_eq!(restart.adjustments, [], "a clean stop leaves nothing open");
+    let (team, period) = live(&ledger);
+    let figures = period.team(team).own.figures();
+    assert_eq!((figures.settled, figures.granted), (micros(50), micros(50)));
+    assert_eq!(period.books.pool.committed(), micros(50));
+    assert_eq!(period.books.year.committed.committed(), micros(50));
+    assert_eq!(*ledger.teams(), ["sales"]);
+    ledger.stop().unwrap();
+}
+
+#[test]
+fn a_crash_is_charged_once_at_what_was_granted() {
+    let bench = Bench::new();
+    let (ledger, _) = bench.open();
+    let (team, period) = live(&ledger);
+    let mut sink = ledger.sink(0);
+    spend(&ledger, &mut sink, team, &period, 5);
+    wait_for("settled on disk", || sums(&bench.path()).0 == 5);
+    let granted = period.team(team).own.figures().granted;
+    assert!(
+        granted > micros(5),
+        "about a second's worth is granted ahead"
+    );
+    ledger.abort();
+    let (ledger, restart) = bench.open();
+    let [adjustment] = &restart.adjustments[..] else {
+        panic!("{:?}", restart.adjustments)
+    };
+    assert_eq!(
+        (adjustment.team.as_str(), adjustment.credits.micros()),
+        ("sales", granted.micros() - 5)
+    );
+    let (team, period) = live(&ledger);
+    assert_eq!(period.team(team).own.figures().settled, granted);
+    assert_eq!(sums(&bench.path()), (granted.micros(), granted.micros()));
+    assert_eq!(
+        event_rows(&bench.path()),
+        (2, granted.micros()),
+        "one flagged event"
+    );
+    ledger.stop().unwrap();
+    assert_eq!(bench.open().1.adjustments, [], "once");
+}
+
+#[test]
+fn events_equal_rollups_equal_accounts_also_when_queues_overflow() {
+    let bench = Bench::new();
+    let (ledger, _) = bench.open();
+    let (team, _period) = live(&ledger);
+    let total: i64 = std::thread::scope(|scope| {
+        let threads = [0, 1].map(|worker| {
+            let mut sink = ledger.sink(worker);
+            scope.spawn(move || {
+                let mut random = fastrand::Rng::with_seed(7);
+                let credits = (0..40_000).map(|_| {
+                    let credits = random.i64(0..1_000);
+                    sink.push(event(team, credits));
+                    credits
+                });
+                credits.sum::<i64>()
+            })
+        });
+        threads
+            .map(|thread| thread.join().unwrap())
+            .into_iter()
+            .sum()
+    });
+    ledger.stop().unwrap();
+    assert_eq!(sums(&bench.path()), (total, total), "seed 7");
+    let folded = i64::try_from(ledger.stats().events_folded()).unwrap();
+    let (rows, credits) = event_rows(&bench.path());
+    assert_eq!(rows + folded, 80_000, "each event has a row or was folded");
+    assert!(credits <= total);
+    assert_eq!(ledger.stats().difference.get(), 0);
+}
+
+#[test]
+fn rows_of_a_batch_that_never_counted_are_deleted_at_start() {
+    let bench = Bench::new();
+    let (ledger, _) = bench.open();
+    let (team, _period) = live(&ledger);
+    ledger.sink(0).push(event(team, 5));
+    ledger.stop().unwrap();
+    // The process died between the two files: the next batch's rows are there, its number is not.
+    let file = std::fs::read_dir(bench.folder.path().join("data/events"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    let day = sqlite::open(&file.path(), false).unwrap();
+    day.execute(
+        "INSERT INTO event SELECT id + 1, batch + 1, at_ms, request, period, team, operation, class, source, credits,
+             estimate, kind, confidence, flags, named_kind, named, agent_type, key, tags, session, units,
+             input_tokens, output_tokens, status, duration_ms FROM event",
+        [],
+    )
+    .unwrap();
+    drop(day);
+    assert_eq!(event_rows(&bench.path()), (2, 10));
+    let (ledger, _) = bench.open();
+    assert_eq!(event_rows(&bench.path()), (1, 5));
+    ledger.stop().unwrap();
+}
+
+#[test]
+fn nothing_that_is_not_a_sound_ledger_of_ours_is_opened() {
+    let check = |prepare: &dyn Fn(&Path), want: &str| {
+        let bench = Bench::new();
+        let (ledger, _) = bench.open();
+        ledger.stop().unwrap();
+        prepare(&bench.path());
+        let said = bench.try_open().map(|_| ()).unwrap_err().to_string();
+        assert!(said.contains(want), "{said}");
+    };
+    let run = |sql: &'static str| {
+        move |path: &Path| {
+            sqlite::open(path, false)
+                .unwrap()
+                .execute_batch(sql)
+                .unwrap()
+        }
+    };
+    check(
+        &run("PRAGMA user_version = 2"),
+        "schema 2, this breakerbox knows up to 1",
+    );
+    check(&run("PRAGMA application_id = 1"), "no ledger of breakerbox");
+    let damage = |path: &Path| {
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes[4_096..].fill(0x5a);
+        std::fs::write(path, bytes).unwrap();
+    };
+    check(&damage, "is damaged");
+    check(
+        &|path| {
+            std::fs::write(
+                path,
+                "not a database, but long enough to be looked at".repeat(99),
+            )
+            .unwrap()
+        },
+        "is damaged",
+    );
+    check(&|path| std::fs::write(path, "").unwrap(), "it is empty");
+    let bench = Bench::new();
+    let (ledger, _) = bench.open();
+    let (team, _period) = live(&ledger);
+    ledger.sink(0).push(event(team, 5));
+    ledger.stop().unwrap();
+    std::fs::remove_file(bench.path()).unwrap();
+    let said = bench.try_open().map(|_| ()).unwrap_err().to_string();
+    assert!(
+        said.contains("is missing, but its events are there"),
+        "{said}"
+    );
+    let bench = Bench::new();
+    let (ledger, _) = bench.open();
+    let said = bench.try_open().map(|_| ()).unwrap_err().to_string();
+    assert!(
+        said.contains(&format!("in use by process {}", std::process::id())),
+        "{said}"
+    );
+    ledger.stop().unwrap();
+}
+
+#[test]
+fn sessions_and_alerts_survive() {
+    let bench = Bench::new();
+    let (ledger, _) = bench.open();
+    let (team, period) = live(&ledger);
+    let row = SessionRow {
+        session: "8e71".into(),
+        agent: "0Xx1".into(),
+        team,
+        charged: micros(3),
+        opened_below_trip: true,
+        opening_paid: true,
+        last_used: Timestamp::from_millisecond(crate::clock::now().as_millisecond()).unwrap(),
+        version: 2,
+    };
+    ledger.sink(0).push(Event {
+        session: Some(Box::new(row.clone())),
+        ..event(team, 3)
+    });
+    // An older row of the same session comes later, through another worker's queue and in another batch.
+    let older = SessionRow {
+        charged: micros(2),
+        version: 1,
+        ..row.clone()
+    };
+    ledger.sink(1).push(Event {
+        session: Some(Box::new(older.clone())),
+        ..event(team, 0)
+    });
+    wait_for("the first batch", || sums(&bench.path()).0 == 3);
+    ledger.sink(1).push(Event {
+        session: Some(Box::new(older)),
+        ..event(team, 0)
+    });
+    let alert = AlertRow {
+        team,
+        period: period.books.period.name,
+        level: alerts::Level::Info,
+        percent_bp: 5_000,
+        at: row.last_used,
+        used: micros(5),
+        committed: micros(6),
+        allocation: micros(10),
+    };
+    assert!(ledger.raise_alert(alert.clone()).unwrap());
+    assert!(!ledger.raise_alert(alert.clone()).unwrap(), "once");
+    ledger.stop().unwrap();
+    let (ledger, restart) = bench.open();
+    assert_eq!(restart.sessions, [row]);
+    assert!(
+        !ledger.raise_alert(alert.clone()).unwrap(),
+        "also across a restart"
+    );
+    ledger
+        .rearm(team, alert.period, &[5_000], alert.at)
+        .unwrap();
+    assert!(
+        ledger.raise_alert(alert.clone()).unwrap(),
+        "more allocation re-arms"
+    );
+    assert_eq!(ledger.alerts(alert.period).unwrap(), [alert.clone(), alert]);
+    ledger.stop().unwrap();
+}
+
+#[test]
+fn usage_is_summed_by_what_is_asked_for() {
+    let bench = Bench::new();
+    let (ledger, _) = bench.open();
+    let (team, _period) = live(&ledger);
+    let facts = AllocationFact {
+        team,
+        allocation: micros(1),
+        tags: r#"{"cost_center":"4100"}"#.into(),
+    };
+    ledger
+        .record_allocations(period().name, &[facts], crate::clock::now(), "test")
+        .unwrap();
+    let mut sink = ledger.sink(0);
+    sink.push(event(team, 5));
+    sink.push(Event {
+        tags: Some(r#"{"project":"atlas"}"#.into()),
+        class: Class::Critical,
+        ..event(team, 7)
+    });
+    drop(sink);
+    ledger.stop().unwrap();
+    let (ledger, _) = bench.open();
+    let check = |group_by: &[&str], want: &[(&[&str], i64)]| {
+        let group_by = group_by
+            .iter()
+            .map(|name| Dimension::parse(name).unwrap())
+            .collect();
+        let (from, to) = (period().start, period().end);
+        let rows = ledger
+            .usage(&UsageQuery {
+                from,
+                to,
+                group_by,
+                zone: TimeZone::UTC,
+            })
+            .unwrap();
+        let got: Vec<_> = rows
+            .into_iter()
+            .map(|row| (row.keys, row.credits.micros()))
+            .collect();
+        let want: Vec<_> = want
+            .iter()
+            .map(|(keys, credits)| {
+                (
+                    keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>(),
+                    *credits,
+                )
+            })
+            .collect();
+        assert_eq!(got, want);
+    };
+    check(&[], &[(&[], 12)]);
+    check(&["team", "service"], &[(&["sales", "models"], 12)]);
+    check(&["class"], &[(&["critical"], 7), (&["standard"], 5)]);
+    check(&["tag:project"], &[(&[""], 5), (&["atlas"], 7)]);
+    check(&["tag:cost_center"], &[(&["4100"], 12)]);
+    assert_eq!(Dimension::parse("colour"), None);
+    ledger.stop().unwrap();
+}
+
+#[test]
+fn without_event_rows_the_sums_are_the_same() {
+    let bench = Bench {
+        events: EventRows::Rollups,
+        ..Bench::new()
+    };
+    let (ledger, _) = bench.open();
+    let (team, _period) = live(&ledger);
+    ledger.sink(0).push(event(team, 5));
+    ledger.stop().unwrap();
+    assert_eq!(
+        (sums(&bench.path()), event_rows(&bench.path())),
+        ((5, 5), (0, 0))
+    );
+}

@@ -1,0 +1,362 @@
+//! The ledger thread: it owns SQLite, and is the only one that waits for the disk.
+//!
+//! One function per state: [`Writer::writing`] commits what came in, twenty times a second or when a request waits
+//! for a grant; [`Writer::disk_failing`] keeps what cannot be written, and tries again until it is.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::alerts::{self, AlertRow};
+use super::batch::Batch;
+use super::event::TeamId;
+use super::files::{Commit, Files};
+use super::grants::{Grants, Raise};
+use super::live::LivePeriod;
+use super::periods::{self, AllocationFact, PeriodFacts};
+use super::queue::Item;
+use super::{LedgerError, OpenError, Shared, files};
+use crate::budget::books::YearBooks;
+use crate::budget::breaker::Breaker;
+use crate::budget::period::{Period, PeriodName};
+use crate::clock;
+
+/// How often what came in is committed.
+const INTERVAL: Duration = Duration::from_millis(50);
+/// With more events than this to write, grants are written first.
+const GRANTS_FIRST: u64 = 500;
+/// First and longest pause between tries on a failing disk.
+const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+type Reply<T> = SyncSender<Result<T, LedgerError>>;
+
+/// What the rest of the process asks of the ledger thread. Never the request path.
+pub(super) enum Command {
+    Team(String, Reply<TeamId>),
+    Period(Period, PeriodFacts, Reply<Arc<LivePeriod>>),
+    Allocations(
+        PeriodName,
+        Vec<AllocationFact>,
+        Timestamp,
+        String,
+        Reply<()>,
+    ),
+    RaiseAlert(AlertRow, Reply<bool>),
+    Rearm(TeamId, PeriodName, Vec<u32>, Timestamp, Reply<()>),
+    Stop(Reply<()>),
+    /// Ends at once, writing nothing: what `kill -9` leaves.
+    #[cfg(test)]
+    Abort,
+}
+
+/// The thread's own state.
+pub(super) struct Writer {
+    pub(super) files: Files,
+    pub(super) shared: Arc<Shared>,
+    pub(super) commands: Receiver<Command>,
+    pub(super) grants: Grants,
+    pub(super) pending: Batch,
+    pub(super) years: Vec<(u32, Arc<YearBooks>)>,
+    pub(super) shown: Vec<(PeriodName, Vec<(i64, Breaker)>)>,
+    pub(super) last_look: Instant,
+}
+
+/// Why the thread ends.
+pub(super) enum End {
+    Stopped(Reply<()>),
+    Gone,
+}
+
+impl Writer {
+    /// Runs until told to stop.
+    pub(super) fn run(mut self) {
+        let end = loop {
+            match self.writing() {
+                Ok(end) => break end,
+                Err(error) => self.disk_failing(&error),
+            }
+        };
+        let End::Stopped(reply) = end else { return };
+        // Nobody may wait any more; what was written is written.
+        let _gone = reply.send(self.close());
+    }
+
+    /// Commits what comes in.
+    fn writing(&mut self) -> Result<End, OpenError> {
+        loop {
+            if let Some(end) = self.commands() {
+                return Ok(end);
+            }
+            self.commit()?;
+            std::thread::park_timeout(INTERVAL);
+        }
+    }
+
+    /// Keeps what comes in, and tries again until the disk takes it. Nothing counted is dropped: rows beyond a
+    /// bound are folded into sums.
+    fn disk_failing(&mut self, first: &OpenError) {
+        tracing::error!(error = %first, "the ledger cannot be written: spending goes on within grants only");
+        self.shared.health(false, Some(first.to_string()));
+        let mut pause = RETRY.0;
+        loop {
+            self.shared.raised(); // whoever waits for a grant decides without it
+            std::thread::park_timeout(pause);
+            match self.commit() {
+                Ok(()) => break,
+                Err(error) => self.shared.health(false, Some(error.to_string())),
+            }
+            pause = pause.saturating_mul(2).min(RETRY.1);
+        }
+        tracing::info!("the ledger is writing again");
+        self.shared.health(true, None);
+    }
+
+    /// Takes in what waits, and writes it with the grants that are due. Without anything to write it writes nothing.
+    fn commit(&mut self) -> Result<(), OpenError> {
+        self.take_in();
+        let now = Instant::now();
+        let elapsed = now.duration_since(self.last_look);
+        self.last_look = now;
+        let live = self.shared.live.load_full();
+        let raises = self.grants.due(&live, elapsed);
+        let shown = self.changed_shown(&live);
+        if self.pending.is_empty() && raises.is_empty() && shown.is_empty() {
+            return Ok(());
+        }
+        let raises = if self.pending.count > GRANTS_FIRST {
+            self.grant(raises)?
+        } else {
+            raises
+        };
+        let commit = Commit {
+            batch: &self.pending,
+            raises: &raises,
+            shown: &shown,
+            at: clock::now(),
+        };
+        let teams = self.shared.teams.load_full();
+        let written = self.files.write(&commit, &teams);
+        self.shared.stats.commits.note(now.elapsed());
+        if let Err(error) = written {
+            self.shared.stats.errors.add(1);
+            return Err(error);
+        }
+        self.committed(raises, shown);
+        Ok(())
+    }
+
+    /// Writes grants by themselves: whoever waits for one must not wait for a long batch of events.
+    fn grant(&mut self, raises: Vec<Raise>) -> Result<Vec<Raise>, OpenError> {
+        if raises.is_empty() {
+            return Ok(raises);
+        }
+        let (batch, teams) = (Batch::default(), self.shared.teams.load_full());
+        let commit = Commit {
+            batch: &batch,
+            raises: &raises,
+            shown: &[],
+            at: clock::now(),
+        };
+        self.files.write(&commit, &teams)?;
+        self.raise(raises);
+        Ok(Vec::new())
+    }
+
+    /// What is written down becomes spendable.
+    fn raise(&self, raises: Vec<Raise>) {
+        for raise in raises {
+            let (_, _, source) = raise.key;
+            raise.team.account(source).raise_grant(raise.to);
+        }
+        self.shared.raised();
+    }
+
+    fn committed(&mut self, raises: Vec<Raise>, shown: Vec<(PeriodName, Vec<(i64, Breaker)>)>) {
+        let batch = std::mem::take(&mut self.pending);
+        let difference = batch.difference();
+        if difference != 0 {
+            let micros = u64::try_from(difference).unwrap_or(u64::MAX);
+            self.shared.stats.difference.add(micros);
+            tracing::error!(micros, "events, rollups and accounts of a batch differ");
+        }
+        self.shared.stats.events.add(batch.count);
+        for (period, changed) in shown {
+            remember_shown(&mut self.shown, period, changed);
+        }
+        self.shared.health(true, None);
+        self.raise(raises);
+    }
+
+    fn take_in(&mut self) {
+        let keeps_rows = self.files.keeps_rows();
+        let (pending, stats) = (&mut self.pending, &self.shared.stats);
+        self.shared.queues.drain(|item| match item {
+            Item::Event(event) => {
+                if !pending.add(event, keeps_rows) && keeps_rows {
+                    stats.folded(1);
+                }
+            }
+            Item::Folded(batch) => pending.merge(*batch),
+        });
+        let waiting = self
+            .shared
+            .queues
+            .len()
+            .saturating_add(self.pending.events.len());
+        self.shared
+            .stats
+            .pending
+            .set(u64::try_from(waiting).unwrap_or(u64::MAX));
+    }
+
+    fn changed_shown(&self, live: &[Arc<LivePeriod>]) -> Vec<(PeriodName, Vec<(i64, Breaker)>)> {
+        let changed = live.iter().map(|live| {
+            let name = live.books.period.name;
+            let known = self.shown.iter().find(|(period, _)| *period == name);
+            let is_new = |entry: &(i64, Breaker)| match known {
+                Some((_, known)) => {
+                    !known.contains(entry)
+                        && (entry.1 > Breaker::Closed
+                            || known.iter().any(|(team, _)| *team == entry.0))
+                }
+                None => entry.1 > Breaker::Closed,
+            };
+            (
+                name,
+                periods::shown_now(live)
+                    .into_iter()
+                    .filter(is_new)
+                    .collect::<Vec<_>>(),
+            )
+        });
+        changed.filter(|(_, changed)| !changed.is_empty()).collect()
+    }
+
+    fn commands(&mut self) -> Option<End> {
+        loop {
+            match self.commands.try_recv() {
+                Ok(Command::Stop(reply)) => return Some(End::Stopped(reply)),
+                #[cfg(test)]
+                Ok(Command::Abort) => return Some(End::Gone),
+                Ok(command) => self.obey(command),
+                Err(TryRecvError::Empty) => return None,
+                Err(TryRecvError::Disconnected) => return Some(End::Gone),
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        // A reply nobody waits for any more is dropped.
+        let _gone = match command {
+            Command::Team(name, reply) => reply
+                .send(self.team(&name).map_err(LedgerError::from))
+                .is_err(),
+            Command::Period(period, facts, reply) => reply
+                .send(self.period(&period, &facts).map_err(LedgerError::from))
+                .is_err(),
+            Command::Allocations(period, facts, at, hash, reply) => {
+                let done = periods::record_allocations(&self.files.main, period, &facts, at, &hash);
+                reply.send(done.map_err(LedgerError::from)).is_err()
+            }
+            Command::RaiseAlert(alert, reply) => reply
+                .send(alerts::raise(&self.files.main, &alert).map_err(LedgerError::from))
+                .is_err(),
+            Command::Rearm(team, period, percents, at, reply) => {
+                let done = alerts::rearm(&self.files.main, team, period, &percents, at);
+                reply.send(done.map_err(LedgerError::from)).is_err()
+            }
+            Command::Stop(_) => false,
+            #[cfg(test)]
+            Command::Abort => false,
+        };
+    }
+
+    fn team(&mut self, name: &str) -> rusqlite::Result<TeamId> {
+        let teams = self.shared.teams.load_full();
+        let known = teams.iter().position(|known| known == name);
+        if let Some(id) = known {
+            return Ok(TeamId(u32::try_from(id).unwrap_or(u32::MAX)));
+        }
+        let id = u32::try_from(teams.len()).unwrap_or(u32::MAX);
+        self.files.main.execute(
+            "INSERT INTO team (id, name) VALUES (?, ?)",
+            rusqlite::params![id, name],
+        )?;
+        let mut grown = Vec::clone(&teams);
+        grown.push(name.to_owned());
+        self.shared.teams.store(Arc::new(grown));
+        Ok(TeamId(id))
+    }
+
+    fn period(
+        &mut self,
+        period: &Period,
+        facts: &PeriodFacts,
+    ) -> rusqlite::Result<Arc<LivePeriod>> {
+        let live = self.shared.live.load_full();
+        if let Some(known) = live
+            .iter()
+            .find(|live| live.books.period.name == period.name)
+        {
+            return Ok(Arc::clone(known));
+        }
+        periods::record(&self.files.main, period, facts)?;
+        let year = match self.years.iter().find(|(year, _)| *year == period.year) {
+            Some((_, books)) => Arc::clone(books),
+            None => {
+                let books = Arc::new(periods::year_sums(&self.files.main, period.year)?);
+                self.years.push((period.year, Arc::clone(&books)));
+                books
+            }
+        };
+        let teams = self.shared.teams.load_full().len();
+        let restored = Arc::new(periods::restore(&self.files.main, period, teams, year)?);
+        remember_shown(&mut self.shown, period.name, periods::shown_now(&restored));
+        let mut grown = Vec::clone(&live);
+        grown.push(Arc::clone(&restored));
+        self.shared.live.store(Arc::new(grown));
+        Ok(restored)
+    }
+
+    /// The last batch, then the grants are handed back.
+    fn close(mut self) -> Result<(), LedgerError> {
+        let mut tries = 0_u32;
+        while let Err(error) = self.commit() {
+            tries = tries.saturating_add(1);
+            if tries > 20 {
+                return Err(error.into());
+            }
+            std::thread::park_timeout(RETRY.0);
+        }
+        let holder = self.files.holder().to_owned();
+        let back = "UPDATE account SET granted = settled WHERE holder = ? AND granted <> settled";
+        self.files.main.execute(back, [holder])?;
+        files::set_meta(
+            &self.files.main,
+            "last_write_ms",
+            super::rows::millis(clock::now()),
+        )?;
+        Ok(())
+    }
+}
+
+fn remember_shown(
+    all: &mut Vec<(PeriodName, Vec<(i64, Breaker)>)>,
+    period: PeriodName,
+    changed: Vec<(i64, Breaker)>,
+) {
+    let at = all.iter().position(|(known, _)| *known == period);
+    let Some((_, known)) = at.and_then(|at| all.get_mut(at)) else {
+        all.push((period, changed));
+        return;
+    };
+    for (team, state) in changed {
+        match known.iter_mut().find(|(known, _)| *known == team) {
+            Some((_, before)) => *before = state,
+            None => known.push((team, state)),
+        }
+    }
+}

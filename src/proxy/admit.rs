@@ -1,0 +1,265 @@
+//! Is there room: from a payer and a quote to a reservation, or a refusal.
+//!
+//! The only waiting is for the ledger to write down a larger grant, at most [`GRANT_WAIT`].
+
+use std::cell::Cell;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::{Instant, timeout_at};
+
+use super::desk::Desk;
+use super::identify::{Because, Payer};
+use super::refusal::{Refusal, Refused};
+use super::snapshot::{Held, TeamEntry};
+use crate::budget::books::{Ask, Denied, Reservation};
+use crate::budget::credits::MicroCredits;
+use crate::budget::operation::Class;
+use crate::budget::settlement::Quote;
+
+/// How long a request waits for its grant to be written down (design.md, section 3).
+pub const GRANT_WAIT: Duration = Duration::from_millis(250);
+/// Requests of one team in flight whose payer is known by name only: names can be guessed.
+pub const BY_NAME_MAX: u32 = 512;
+
+/// What admission gave.
+pub struct Admitted {
+    /// The credits taken.
+    pub reservation: Reservation,
+    /// The refusal that was only noted, in shadow mode.
+    pub noted: Option<Box<Refused>>,
+    /// It passed the open breaker as a turn of a conversation that began below it.
+    pub continued: bool,
+    /// The team was below its trip point before.
+    pub below_trip: bool,
+}
+
+/// Takes the estimate from a source, or says no.
+///
+/// # Errors
+/// A budget's refusal, `overloaded`, or `ledger_unavailable`.
+pub async fn admit(
+    desk: &Desk,
+    held: &Held,
+    payer: &Payer,
+    quote: &Quote,
+    may_continue: bool,
+) -> Result<Admitted, Box<Refused>> {
+    let team = held
+        .team(payer.team)
+        .ok_or_else(|| Refused::new(Refusal::Unattributed, "no such team"))?;
+    let by_name = ByName::enter(team, payer)?;
+    let ask = Ask {
+        class: payer.class,
+        estimate: quote.estimate,
+        bound: quote.bound,
+        continued: may_continue && team.finish_conversations && payer.class == Class::Standard,
+    };
+    let wait = Cell::new(None);
+    let slot = || {
+        team.throttle
+            .take()
+            .map_err(|until| wait.set(Some(until)))
+            .is_ok()
+    };
+    let before = team.books.own.committed();
+    let taken = granted(desk, held, team, &ask, slot).await;
+    let (reservation, noted) = match taken {
+        Ok(reservation) => (reservation, None),
+        Err(Denied::GrantShort) => return Err(refused(payer, Refusal::LedgerUnavailable)),
+        Err(Denied::Budget { refusal, view }) => {
+            let mut refused = refused(payer, refusal.into());
+            refused.view = Some(*view);
+            refused.retry_after = wait.get();
+            if team.enforce {
+                return Err(refused);
+            }
+            let unlimited = || {
+                let books = &held.live.books;
+                books.reserve_unlimited(
+                    (&team.books, &team.limits),
+                    &held.pool,
+                    &ask,
+                    MicroCredits::ZERO,
+                )
+            };
+            let reservation = waiting(desk, unlimited)
+                .await
+                .map_err(|_| self::refused(payer, Refusal::LedgerUnavailable))?;
+            (reservation, Some(refused))
+        }
+    };
+    by_name.keep();
+    let after = before
+        .checked_add(ask.estimate)
+        .unwrap_or(MicroCredits::MAX);
+    Ok(Admitted {
+        reservation,
+        noted,
+        continued: ask.continued && after > team.limits.trip_at,
+        below_trip: before < team.limits.trip_at,
+    })
+}
+
+/// Reserves; where the grant is short, waits for it; where it stays short, critical traffic spends its emergency.
+async fn granted(
+    desk: &Desk,
+    held: &Held,
+    team: &TeamEntry,
+    ask: &Ask,
+    slot: impl Fn() -> bool,
+) -> Result<Reservation, Denied> {
+    let reserve = |beyond| {
+        let team = (&*team.books, &team.limits);
+        held.live
+            .books
+            .reserve(team, &held.pool, ask, beyond, &slot)
+    };
+    match waiting(desk, || reserve(MicroCredits::ZERO)).await {
+        Err(Denied::GrantShort) if ask.class == Class::Critical => reserve(team.limits.emergency),
+        taken => taken,
+    }
+}
+
+/// Tries until the grant is there, or [`GRANT_WAIT`] is over.
+async fn waiting(
+    desk: &Desk,
+    mut take: impl FnMut() -> Result<Reservation, Denied>,
+) -> Result<Reservation, Denied> {
+    match take() {
+        // Boxed: rare, and every request would carry its timer.
+        Err(Denied::GrantShort) => Box::pin(retrying(desk, take)).await,
+        taken => taken,
+    }
+}
+
+async fn retrying(
+    desk: &Desk,
+    mut take: impl FnMut() -> Result<Reservation, Denied>,
+) -> Result<Reservation, Denied> {
+    let until = Instant::now()
+        .checked_add(GRANT_WAIT)
+        .unwrap_or_else(Instant::now);
+    loop {
+        // Registered before the question is asked again, so that a raise in between is not missed.
+        let mut raised = std::pin::pin!(desk.raised.notified());
+        raised.as_mut().enable();
+        desk.shared.ledger.wake();
+        match take() {
+            Err(Denied::GrantShort) => {}
+            taken => return taken,
+        }
+        if timeout_at(until, raised).await.is_err() {
+            return Err(Denied::GrantShort);
+        }
+    }
+}
+
+fn refused(payer: &Payer, refusal: Refusal) -> Box<Refused> {
+    let detail = match refusal {
+        Refusal::LedgerUnavailable => {
+            "the ledger cannot write down what this would spend; see /readyz?verbose"
+        }
+        Refusal::Throttled => "above the trip point each request needs a slot",
+        Refusal::TeamBreakerOpen => "the team's breaker is open for this class",
+        Refusal::TeamExhausted => "the team's allocation is used up",
+        Refusal::PoolBreakerOpen => "the main breaker is open for this class",
+        Refusal::PoolExhausted => "the pool is used up",
+        _ => "",
+    };
+    let mut refused = Refused::new(refusal, detail);
+    refused.team = Some(payer.team);
+    refused.class = Some(payer.class);
+    refused
+}
+
+/// A place among the requests whose payer is known by name only; given up unless kept.
+struct ByName<'t> {
+    team: Option<&'t TeamEntry>,
+}
+
+impl<'t> ByName<'t> {
+    fn enter(team: &'t TeamEntry, payer: &Payer) -> Result<Self, Box<Refused>> {
+        if payer.because != Because::Named {
+            return Ok(Self { team: None });
+        }
+        let entered = Self { team: Some(team) };
+        if team
+            .presence
+            .by_name_in_flight
+            .fetch_add(1, Ordering::Relaxed)
+            >= BY_NAME_MAX
+        {
+            let mut refused = refused(payer, Refusal::Overloaded);
+            refused.detail =
+                "too many requests in flight without a key; send a Breakerbox-Key".into();
+            return Err(refused);
+        }
+        Ok(entered)
+    }
+
+    /// The ticket gives it up from now on.
+    fn keep(mut self) {
+        self.team = None;
+    }
+}
+
+impl Drop for ByName<'_> {
+    fn drop(&mut self) {
+        if let Some(team) = self.team {
+            team.presence
+                .by_name_in_flight
+                .fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Whole credits this class may still spend, for `Breakerbox-Remaining`.
+pub fn remaining(held: &Held, team: &TeamEntry, class: Class) -> i64 {
+    let (limits, pool, books) = (&team.limits, &held.pool, &held.live.books);
+    let left = |limit: MicroCredits, committed: MicroCredits| {
+        limit
+            .checked_sub(committed)
+            .unwrap_or(MicroCredits::ZERO)
+            .max(MicroCredits::ZERO)
+    };
+    let own = team.books.own.committed();
+    let pool_left = |limit| left(limit, books.pool.committed());
+    let year = left(pool.annual, books.year.committed.committed());
+    let spendable = match class {
+        Class::Background => left(limits.trip_at, own)
+            .min(pool_left(pool.trip_at))
+            .min(year),
+        Class::Standard => left(limits.allocation, own)
+            .min(pool_left(pool.month))
+            .min(year),
+        Class::Critical => {
+            let buffer = left(pool.buffer, books.buffer.committed());
+            let buffer = buffer.min(left(limits.buffer_max, team.books.buffer.committed()));
+            let burst = left(pool.burst, books.burst.committed());
+            let overage = left(pool.overage_cap, books.year.overage.committed());
+            let within = [left(limits.allocation, own), buffer, burst]
+                .into_iter()
+                .sum::<Option<_>>();
+            within
+                .unwrap_or(MicroCredits::MAX)
+                .min(year)
+                .checked_add(overage)
+                .unwrap_or(MicroCredits::MAX)
+        }
+    };
+    spendable.whole_credits()
+}
+
+/// When a refusal may turn into an answer: seconds, at least 1, at most `most`.
+pub fn retry_after(held: &Held, refused: &Refused, now: Timestamp, most: Duration) -> u64 {
+    let budget = || Duration::from_secs(held.live.books.period.seconds_left(now));
+    let until = match refused.refusal {
+        Refusal::Throttled => refused.retry_after.unwrap_or(Duration::from_secs(1)),
+        refusal if refusal.is_budget() => budget(),
+        _ => refused.retry_after.unwrap_or(Duration::from_secs(1)),
+    };
+    let seconds = until.min(most).as_millis().div_ceil(1000);
+    u64::try_from(seconds).unwrap_or(u64::MAX).max(1)
+}

@@ -1,0 +1,469 @@
+//! One request's way, top to bottom: identified, priced, admitted, forwarded, metered, settled.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use compact_str::CompactString;
+use http::header::HeaderValue;
+use http::request::Parts;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use tokio::time::Instant;
+use tower::Service;
+
+use super::admit::{self, Admitted};
+use super::body::Progress;
+use super::desk::{Desk, InFlight};
+use super::headers;
+use super::identify::{self, Because, Claims, Payer};
+use super::incoming::{Outgoing, recognise, take_path_key};
+use super::meter::{Answer, BoxError};
+use super::refusal::{Refusal, Refused};
+use super::refuse::{self, Context};
+use super::snapshot::Held;
+use super::ticket::{Facts, Ticket, TurnOf};
+use super::upstream::{Forward, ForwardError};
+use super::watch::Watch;
+use crate::budget::credits::MicroCredits;
+use crate::budget::operation::{Class, Operation};
+use crate::budget::usage::Usage;
+use crate::clock;
+use crate::config::checked::{Limits, UnpricedPolicy};
+use crate::ledger::event::RequestId;
+use crate::rates::quote::{Asked, Terms};
+use crate::salesforce::routes::{Call, Paid, Price, UpstreamName};
+use crate::salesforce::tap::RequestFacts;
+use crate::salesforce::{NamedKind, Shape};
+
+/// One exchange: what every step of it needs.
+pub(super) struct Exchange {
+    pub(super) desk: Rc<Desk>,
+    pub(super) held: Held,
+    pub(super) watch: Rc<Watch>,
+    pub(super) request: RequestId,
+    now: Timestamp,
+    pub(super) started: Instant,
+    pub(super) progress: Rc<Progress>,
+}
+
+/// What is known so far, for whoever has to say no.
+#[derive(Default)]
+struct Known {
+    shape: Option<Shape>,
+    operation: Option<Operation>,
+    terms: Option<Terms>,
+    payer: Option<Because>,
+}
+
+/// Answers one request: the upstream's response, or a refusal in the caller's error shape.
+pub async fn exchange<S, B>(
+    desk: Rc<Desk>,
+    mut upstreams: S,
+    watch: Rc<Watch>,
+    request: Request<Incoming>,
+) -> Response<Answer<B>>
+where
+    S: Service<Forward, Response = Response<B>, Error = ForwardError>,
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    let in_flight = InFlight::begin(Rc::clone(&desk), Rc::clone(&watch));
+    let held = desk.held();
+    watch.begin(held.checked.gateway.limits.total_timeout);
+    let exchange = Exchange {
+        held,
+        request: desk.next_id(),
+        now: clock::now(),
+        started: in_flight.started,
+        progress: Progress::new(),
+        desk,
+        watch,
+    };
+    let mut known = Known::default();
+    let (mut parts, body) = request.into_parts();
+    let key = take_path_key(&mut parts);
+    let wants_problem = refuse::accepts_problem(&parts.headers);
+    let mut outgoing = Outgoing::new(&parts.headers, body);
+    match exchange
+        .forwarded(
+            &mut upstreams,
+            &mut parts,
+            key.as_deref(),
+            &mut outgoing,
+            &mut known,
+        )
+        .await
+    {
+        Ok((response, ticket)) => exchange.answered(response, ticket, in_flight),
+        Err(refused) => {
+            outgoing.drain().await;
+            let path = parts.uri.path();
+            let response = exchange.refused(&refused, &known, path, wants_problem);
+            response.map(|body| Answer::own(body, in_flight))
+        }
+    }
+}
+
+impl Exchange {
+    pub(super) fn limits(&self) -> &Limits {
+        &self.held.checked.gateway.limits
+    }
+
+    /// The way of a request that nobody refuses.
+    async fn forwarded<S, B>(
+        &self,
+        upstreams: &mut S,
+        parts: &mut Parts,
+        key: Option<&str>,
+        outgoing: &mut Outgoing,
+        known: &mut Known,
+    ) -> Result<(Response<B>, Option<Box<Ticket>>), Box<Refused>>
+    where
+        S: Service<Forward, Response = Response<B>, Error = ForwardError>,
+    {
+        self.has_room()?;
+        self.is_not_too_large(outgoing)?;
+        let uri = parts.uri.clone();
+        let call = recognise(parts, &uri)?;
+        known.shape = Some(call.shape);
+        self.is_configured(call.upstream)?;
+        let ticket = match call.price {
+            Price::Free => None,
+            Price::Unpriced(service) => self.unpriced(&call, service, parts, key, known).await?,
+            Price::Composite(kind) => {
+                self.harmless(kind, outgoing).await?;
+                None
+            }
+            Price::Paid(paid) => Some(self.paid(&paid, parts, key, outgoing, known).await?),
+        };
+        self.send(
+            upstreams,
+            call.upstream,
+            &call.price,
+            parts,
+            outgoing,
+            ticket,
+        )
+        .await
+    }
+
+    fn has_room(&self) -> Result<(), Box<Refused>> {
+        if self.desk.is_draining() {
+            return Err(Refused::new(
+                Refusal::Draining,
+                "this process is about to stop; connect again",
+            ));
+        }
+        if !self.desk.has_room(self.limits().in_flight) {
+            return Err(Refused::new(
+                Refusal::Overloaded,
+                "too many requests in flight; see [limits] in_flight",
+            ));
+        }
+        Ok(())
+    }
+
+    fn is_configured(&self, upstream: UpstreamName) -> Result<(), Box<Refused>> {
+        match self.held.upstream(upstream) {
+            Some(_) => Ok(()),
+            None => {
+                let detail = format!(
+                    "no upstream is configured for this path: set [upstreams] {}",
+                    upstream.name()
+                );
+                Err(Refused::new(Refusal::BadRequest, detail))
+            }
+        }
+    }
+
+    /// A call without a price: refused, passed, or charged a flat amount.
+    async fn unpriced(
+        &self,
+        call: &Call<'_>,
+        service: &'static str,
+        parts: &Parts,
+        key: Option<&str>,
+        known: &mut Known,
+    ) -> Result<Option<Box<Ticket>>, Box<Refused>> {
+        self.desk.counters().unpriced(service);
+        let policies = &self.held.checked.gateway.unpriced;
+        let policy = match call.upstream {
+            UpstreamName::Api => policies.api,
+            UpstreamName::Org => policies.org,
+            UpstreamName::Data => policies.data,
+            UpstreamName::OpenConnector => policies.openconnector,
+        };
+        match policy {
+            UnpricedPolicy::Pass => Ok(None),
+            UnpricedPolicy::Refuse => {
+                let detail = "no price is known for this call; [unpriced] in breakerbox.toml says what to do with it";
+                Err(Refused::new(Refusal::Unpriced, detail))
+            }
+            UnpricedPolicy::Charge(credits) => {
+                let terms = Terms::flat(nearest_operation(service), credits);
+                let claims = self.claims(parts, key, None);
+                self.admitted(&claims, terms, None, Usage::of_units(1), known)
+                    .await
+                    .map(Some)
+            }
+        }
+    }
+
+    /// A call with a price: whose is it, what may it cost, is there room.
+    async fn paid(
+        &self,
+        paid: &Paid<'_>,
+        parts: &Parts,
+        key: Option<&str>,
+        outgoing: &mut Outgoing,
+        known: &mut Known,
+    ) -> Result<Box<Ticket>, Box<Refused>> {
+        known.operation = Some(paid.operation);
+        let facts = match paid.endpoint.reads_request() {
+            true => {
+                self.request_facts(paid.endpoint, &parts.headers, outgoing)
+                    .await?
+            }
+            false => RequestFacts::default(),
+        };
+        let session = paid
+            .session
+            .and_then(|session| self.desk.shared.sessions.known(session));
+        let agent = session
+            .as_ref()
+            .and_then(|known| Some((NamedKind::Agent, known.agent.as_deref()?)));
+        let in_body = facts.named.as_ref().map(|(kind, id)| (*kind, id.as_str()));
+        let claims = self.claims(parts, key, paid.named.or(in_body).or(agent));
+        let terms = self
+            .held
+            .card
+            .quote(paid.operation, &self.asked(paid, &facts, outgoing.bytes));
+        let asked = Usage {
+            units: facts.units.unwrap_or(1),
+            ..Usage::default()
+        };
+        let turn = paid.session.map(|id| Turn {
+            id,
+            below_trip: session
+                .as_ref()
+                .is_some_and(|known| known.opened_below_trip),
+        });
+        self.admitted(&claims, terms, turn, asked, known).await
+    }
+
+    fn asked<'a>(&self, paid: &Paid<'a>, facts: &RequestFacts, body_bytes: u64) -> Asked<'a> {
+        let model = match paid.named {
+            Some((NamedKind::Model, model)) => model,
+            _ => "",
+        };
+        Asked {
+            units: facts.units,
+            body_bytes,
+            output_tokens: facts.output_tokens,
+            generations: facts.generations,
+            model,
+            conversation: paid
+                .session
+                .map(|session| self.desk.shared.sessions.conversation(session))
+                .unwrap_or_default(),
+            preview: facts.preview,
+        }
+    }
+
+    fn claims<'a>(
+        &self,
+        parts: &'a Parts,
+        key: Option<&'a str>,
+        named: Option<(NamedKind, &'a str)>,
+    ) -> Claims<'a> {
+        Claims {
+            headers: &parts.headers,
+            path_key: key,
+            named,
+            now_ms: self.now.as_millisecond(),
+        }
+    }
+
+    /// Identity, then the budget.
+    async fn admitted(
+        &self,
+        claims: &Claims<'_>,
+        terms: Terms,
+        turn: Option<Turn<'_>>,
+        asked: Usage,
+        known: &mut Known,
+    ) -> Result<Box<Ticket>, Box<Refused>> {
+        known.operation = Some(terms.quote.operation);
+        known.terms = Some(terms);
+        let payer = self.payer(claims, &terms, known)?;
+        known.payer = Some(payer.because);
+        let may_continue = turn.as_ref().is_some_and(|turn| turn.below_trip);
+        let admitted =
+            admit::admit(&self.desk, &self.held, &payer, &terms.quote, may_continue).await?;
+        let Admitted {
+            reservation,
+            noted,
+            continued,
+            below_trip,
+        } = admitted;
+        if let Some(noted) = &noted {
+            self.note(noted, known, true);
+        }
+        let estimate = terms.quote.estimate;
+        let team = self.held.team(payer.team).map(|team| team.id);
+        let turn = turn.zip(team).map(|(turn, team)| {
+            let sessions = &self.desk.shared.sessions;
+            let pays_opening = sessions.turn_admitted(turn.id, team, estimate, self.now);
+            TurnOf {
+                session: CompactString::from(turn.id),
+                pays_opening,
+            }
+        });
+        let facts = Facts {
+            request: self.request,
+            at: self.now,
+            started: self.started,
+            shadow: noted.is_some() || payer.because == Because::Nobody,
+            continued,
+            below_trip,
+            asked,
+        };
+        let (desk, held) = (Rc::clone(&self.desk), Rc::clone(&self.held));
+        Ok(Ticket::new(
+            desk,
+            held,
+            payer,
+            terms,
+            reservation,
+            turn,
+            facts,
+            Rc::clone(&self.progress),
+        ))
+    }
+
+    /// Who pays. A call without a price needs nobody; in shadow mode an unknown payer is only noted.
+    fn payer(
+        &self,
+        claims: &Claims<'_>,
+        terms: &Terms,
+        known: &Known,
+    ) -> Result<Payer, Box<Refused>> {
+        let refused = match identify::identify(&self.held, &self.desk.keys, claims) {
+            Ok(payer) => return Ok(payer),
+            Err(refused) => refused,
+        };
+        let shadow = !self.held.checked.gateway.mode.enforce && refused.refusal.shadowed();
+        let is_free = terms.is_free() && refused.refusal.shadowed();
+        if !shadow && !is_free {
+            return Err(refused);
+        }
+        if shadow {
+            self.note(&refused, known, true);
+        }
+        Ok(Payer {
+            team: self.held.unattributed_booking(),
+            class: Class::Standard,
+            key: None,
+            named: claims
+                .named
+                .map(|(kind, id)| (kind, CompactString::from(id))),
+            agent_type: None,
+            tags: None,
+            because: Because::Nobody,
+        })
+    }
+
+    /// The upstream's answer, with our headers.
+    fn answered<B>(
+        &self,
+        response: Response<B>,
+        ticket: Option<Box<Ticket>>,
+        in_flight: InFlight,
+    ) -> Response<Answer<B>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+    {
+        let (mut parts, body) = response.into_parts();
+        headers::strip(&mut parts.headers);
+        parts
+            .headers
+            .insert(refuse::REQUEST_ID, refuse::request_id_header(self.request));
+        let team = ticket
+            .as_ref()
+            .and_then(|ticket| Some((ticket.team()?, ticket)));
+        if let Some((team, ticket)) = team {
+            let resets_in_s = self.held.live.books.period.seconds_left(self.now);
+            let (headers, class) = (&mut parts.headers, ticket.payer().class);
+            refuse::add_team(headers, &self.held, team, class, Some(resets_in_s));
+            if let Some(price) = ticket.terms().fixed_price() {
+                parts.headers.insert(refuse::CREDITS, credits_header(price));
+            }
+        }
+        let own = (Rc::clone(&self.desk), Rc::clone(&self.watch));
+        let idle = self.limits().idle_body_timeout;
+        Response::from_parts(parts, Answer::passing(body, ticket, own, idle, in_flight))
+    }
+
+    fn refused(
+        &self,
+        refused: &Refused,
+        known: &Known,
+        path: &str,
+        wants_problem: bool,
+    ) -> Response<Bytes> {
+        self.note(refused, known, false);
+        refuse::render(
+            &self.held,
+            refused,
+            &self.context(known, path, wants_problem),
+        )
+    }
+
+    fn note(&self, refused: &Refused, known: &Known, shadow: bool) {
+        refuse::note(
+            &self.desk,
+            &self.held,
+            refused,
+            &self.context(known, "", false),
+            shadow,
+        );
+    }
+
+    fn context<'a>(&self, known: &Known, path: &'a str, wants_problem: bool) -> Context<'a> {
+        Context {
+            request: self.request,
+            path,
+            shape: known.shape.unwrap_or(Shape::Problem),
+            wants_problem,
+            now: self.now,
+            operation: known.operation,
+            quote: known.terms.map(|terms| terms.quote),
+            payer: known.payer.unwrap_or(Because::Nobody).name(),
+        }
+    }
+}
+
+/// A turn's session, as admission sees it.
+struct Turn<'a> {
+    id: &'a str,
+    below_trip: bool,
+}
+
+/// An unpriced call charged a flat amount is booked as the operation its service is best known for.
+fn nearest_operation(service: &str) -> Operation {
+    match service {
+        "agentforce" => Operation::AgentTurn,
+        "prompt_builder" => Operation::PromptGenerate,
+        "data_cloud" => Operation::DataQuery,
+        "einstein" => Operation::EinsteinPredict,
+        "search" => Operation::EinsteinSearch,
+        _ => Operation::ModelGenerate,
+    }
+}
+
+fn credits_header(price: MicroCredits) -> HeaderValue {
+    HeaderValue::try_from(price.to_string()).unwrap_or(HeaderValue::from_static("0"))
+}

@@ -1,0 +1,215 @@
+//! A conversation, a prompt, a prediction: exactly the card's credits, on both cards.
+
+use crate::http::{call, get};
+use crate::stage::{AGENT, PREDICT_PATH, PROMPT, PROMPT_PATH, SALES_KEY, Stage};
+
+const KEY: (&str, &str) = ("Breakerbox-Key", SALES_KEY);
+const TURN: &str = r#"{"message":{"sequenceId":1,"type":"Text","text":"Hello"}}"#;
+
+fn open(stage: &Stage) -> String {
+    let path = format!("/einstein/ai-agent/v1/agents/{AGENT}/sessions");
+    let reply = stage.post(
+        &path,
+        &[KEY],
+        r#"{"externalSessionKey":"1","instanceConfig":{"endpoint":"https://x"}}"#,
+    );
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    reply.json()["sessionId"]
+        .as_str()
+        .expect("a session")
+        .to_owned()
+}
+
+fn turn(stage: &Stage, session: &str, stream: bool, actions: &str) -> Vec<u8> {
+    let path = format!(
+        "/einstein/ai-agent/v1/sessions/{session}/messages{}",
+        if stream { "/stream" } else { "" }
+    );
+    let reply = stage.post(&path, &[KEY, ("x-sim-actions", actions)], TURN);
+    assert_eq!((reply.status, reply.whole), (200, true), "{}", reply.text());
+    reply.body
+}
+
+fn check(stage: &Stage, used: &str) {
+    assert_eq!(stage.team("sales", "used"), used);
+    assert_eq!(stage.team("sales", "reserved"), "0");
+}
+
+#[test]
+fn the_guide_card_to_the_micro_credit() {
+    let stage = Stage::on_card("guide", "12_000");
+    let session = open(&stage);
+    check(&stage, "2");
+    turn(&stage, &session, false, "1");
+    check(&stage, "3");
+    turn(&stage, &session, true, "2");
+    check(&stage, "5");
+    turn(&stage, &session, true, "6"); // at most 8 for the whole conversation
+    check(&stage, "8");
+    turn(&stage, &session, false, "3"); // and then it is free
+    check(&stage, "8");
+    assert_eq!(stage.post(PROMPT_PATH, &[], PROMPT).status, 201);
+    check(&stage, "9");
+    let rows = r#"{"predictionDefinition":"1OR","rows":[["1"],["2"],["3"]],"columnNames":["a"],"type":"RawData"}"#;
+    assert_eq!(stage.post(PREDICT_PATH, &[KEY], rows).status, 201);
+    check(&stage, "9.6");
+    assert_eq!(
+        stage.simulator.billed().guide.total_micro_credits,
+        9_600_000
+    );
+}
+
+#[test]
+fn the_published_card_to_the_micro_credit() {
+    let stage = Stage::on_card("flex-2026-08", "1_200_000");
+    let session = open(&stage);
+    check(&stage, "0");
+    turn(&stage, &session, false, "1");
+    check(&stage, "20");
+    turn(&stage, &session, true, "3");
+    check(&stage, "80");
+    turn(&stage, &session, true, "0");
+    check(&stage, "80");
+    let reply = stage.post(
+        crate::stage::MODEL_PATH,
+        &[KEY, ("x-sim-tokens", "6500")],
+        crate::stage::CHAT,
+    );
+    assert_eq!(reply.status, 200);
+    check(&stage, "96"); // 6,500 tokens are 4 prompts of 4
+    assert_eq!(stage.post(PROMPT_PATH, &[], PROMPT).status, 201);
+    let billed = stage.simulator.billed().flex.total_micro_credits;
+    assert_eq!(
+        stage.team("sales", "used"),
+        (billed / 1_000_000).to_string()
+    );
+}
+
+#[test]
+fn what_sessions_have_cost_survives_a_restart() {
+    let mut stage = Stage::on_card("guide", "12_000");
+    let session = open(&stage);
+    turn(&stage, &session, true, "4");
+    check(&stage, "6");
+    stage.restart();
+    check(&stage, "6");
+    turn(&stage, &session, true, "5"); // 2 are left of the conversation's 8
+    check(&stage, "8");
+}
+
+#[test]
+fn a_turn_of_a_session_not_seen_opened_pays_for_the_opening_once() {
+    let stage = Stage::on_card("guide", "12_000");
+    let path = format!("/einstein/ai-agent/v1/agents/{AGENT}/sessions");
+    let direct = call(
+        stage.simulator.address,
+        "POST",
+        &path,
+        &[],
+        r#"{"externalSessionKey":"1"}"#,
+    );
+    let session = direct.json()["sessionId"]
+        .as_str()
+        .expect("a session")
+        .to_owned();
+    turn(&stage, &session, false, "1");
+    check(&stage, "3");
+    turn(&stage, &session, false, "1");
+    check(&stage, "4");
+}
+
+#[test]
+fn a_turn_finds_its_payer_by_the_sessions_agent() {
+    let stage = Stage::on_card("guide", "12_000");
+    let session = open(&stage);
+    let path = format!("/einstein/ai-agent/v1/sessions/{session}/messages");
+    let reply = stage.post(&path, &[("x-sim-actions", "1")], TURN);
+    assert_eq!(reply.header("breakerbox-team"), Some("sales"));
+    check(&stage, "3");
+}
+
+#[test]
+fn free_calls_need_nobody() {
+    let stage = Stage::on_card("guide", "12_000");
+    let token = stage.post(
+        "/services/oauth2/token",
+        &[],
+        "grant_type=client_credentials",
+    );
+    assert_eq!(token.status, 200, "{}", token.text());
+    assert_eq!(get(stage.proxy(), "/services/data").status, 200);
+    let preview = PROMPT.replace("\"isPreview\":false", "\"isPreview\":true");
+    assert_eq!(
+        stage
+            .post(
+                &PROMPT_PATH.replace("Quote_Summary", "Unknown"),
+                &[],
+                &preview
+            )
+            .status,
+        201
+    );
+    check(&stage, "0");
+}
+
+#[test]
+fn a_void_call_costs_nothing_and_a_broken_turn_its_estimate() {
+    let stage = Stage::on_card("guide", "12_000");
+    let session = open(&stage);
+    let path = format!("/einstein/ai-agent/v1/sessions/{session}/messages/stream");
+    for status in ["400", "423", "429", "500", "503"] {
+        let reply = stage.post(&path, &[KEY, ("x-sim-status", status)], TURN);
+        assert_eq!(reply.status.to_string(), status);
+        assert_eq!(
+            reply.refusal(),
+            None,
+            "an upstream's error passes untouched"
+        );
+    }
+    check(&stage, "2");
+    let cut = stage.post(
+        &path,
+        &[KEY, ("x-sim-actions", "1"), ("x-sim-cut-after", "1")],
+        TURN,
+    );
+    assert!(
+        !cut.whole,
+        "an upstream's truncation reaches the client as a broken answer"
+    );
+    check(&stage, "4"); // the estimate of 2, more than the 1 action seen
+    crate::stage::wait_for(
+        "flagged as estimated",
+        std::time::Duration::from_secs(5),
+        || {
+            stage
+                .ask("/api/v1/usage?group_by=operation,confidence")
+                .to_string()
+                .contains("estimated")
+        },
+    );
+}
+
+#[test]
+fn usage_is_told_by_agent_type_and_tag() {
+    let stage = Stage::on_card("guide", "12_000");
+    open(&stage);
+    let tagged = [KEY, ("Breakerbox-Tags", "project=atlas, secret=no")];
+    assert_eq!(
+        stage
+            .post(crate::stage::MODEL_PATH, &tagged, crate::stage::CHAT)
+            .status,
+        200
+    );
+    let check = |group: &str, want: &str| {
+        crate::stage::wait_for(want, std::time::Duration::from_secs(5), || {
+            stage
+                .ask(&format!("/api/v1/usage?group_by={group}"))
+                .to_string()
+                .contains(want)
+        });
+    };
+    check("agent_type", r#""agent_type":"sdr""#);
+    check("tag:project", r#""tag:project":"atlas""#);
+    check("service", r#""service":"agentforce""#);
+    check("class", r#""class":"critical""#);
+}

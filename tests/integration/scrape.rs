@@ -1,0 +1,97 @@
+//! `/metrics`, probes and the admin API as strangers use them.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use crate::http::{call, get};
+use crate::stage::{CHAT, MODEL_PATH, SALES_KEY, Stage, has};
+
+#[test]
+fn promtool_finds_nothing_to_say_about_the_metrics() {
+    if !has("promtool") {
+        return;
+    }
+    let stage = Stage::on_card("guide", "12");
+    stage.post(MODEL_PATH, &[("Breakerbox-Key", SALES_KEY)], CHAT);
+    stage.post("/services/data/v64.0/unknown", &[], "{}");
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool");
+    promtool
+        .stdin
+        .take()
+        .expect("stdin")
+        .write_all(stage.metrics().as_bytes())
+        .expect("write");
+    let said = promtool.wait_with_output().expect("promtool");
+    let said = [said.stdout, said.stderr].concat();
+    assert_eq!(String::from_utf8_lossy(&said), "");
+}
+
+#[test]
+fn every_metric_of_the_readme_is_there() {
+    let stage = Stage::on_card("guide", "12_000");
+    stage.post(MODEL_PATH, &[("Breakerbox-Key", SALES_KEY)], CHAT);
+    let metrics = stage.metrics();
+    let readme = include_str!("../../README.md");
+    let (_, table) = readme.split_once("### Metrics").expect("the table");
+    let (table, _) = table.split_once("\n## ").expect("its end");
+    let rows = table.lines().filter(|line| line.starts_with("| `"));
+    let cells = rows.filter_map(|row| row.split('|').nth(1));
+    let names = cells
+        .flat_map(|cell| cell.split('`'))
+        .filter(|name| name.contains('_'));
+    // Counted only once something of the kind happened.
+    let rare = ["refusals_total", "shadow_refusals_total", "alerts_total"];
+    for name in names.filter(|name| !rare.contains(name)) {
+        assert!(
+            metrics.contains(&format!("\n# TYPE breakerbox_{name} "))
+                || metrics.starts_with(&format!("# TYPE breakerbox_{name} ")),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn every_refusal_of_the_code_is_in_the_readme_with_its_status() {
+    let readme = include_str!("../../README.md");
+    for refusal in breakerbox::proxy::refusal::Refusal::ALL {
+        let row = format!("| `{}` | {} |", refusal.name(), refusal.status().as_u16());
+        assert!(readme.contains(&row), "{row}");
+    }
+}
+
+#[test]
+fn probes_answer_and_strangers_do_not_get_in() {
+    let stage = Stage::on_card("guide", "12_000");
+    assert_eq!(get(stage.admin(), "/livez").status, 200);
+    assert_eq!(get(stage.admin(), "/readyz").status, 200);
+    let verbose = get(stage.admin(), "/readyz?verbose").json();
+    assert_eq!(verbose["ledger"]["writing"], true);
+    let stranger = [("Origin", "http://evil.example")];
+    assert_eq!(
+        call(
+            stage.admin(),
+            "POST",
+            "/api/v1/config/reload",
+            &stranger,
+            ""
+        )
+        .status,
+        403
+    );
+    assert_eq!(get(stage.admin(), "/api/v1/teams/nobody").status, 404);
+    let teams = stage.ask("/api/v1/teams");
+    let names: Vec<_> = teams
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|team| team["team"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["sales", "support"]);
+    assert_eq!(stage.ask("/api/v1/pool")["allocation"].to_string(), "1000");
+}
