@@ -35,12 +35,14 @@ use breakerbox::proxy::body::Progress;
 use breakerbox::proxy::counters::WorkerCounters;
 use breakerbox::proxy::decision::DecisionRings;
 use breakerbox::proxy::desk::{Desk, Shared};
+use breakerbox::proxy::headers::Present;
 use breakerbox::proxy::identify::{Claims, KEY, identify};
 use breakerbox::proxy::sessions::Sessions;
 use breakerbox::proxy::ticket::{Facts, Ticket};
 use breakerbox::rates::quote::Asked;
 use breakerbox::salesforce::agent_api::Turn;
-use breakerbox::salesforce::routes::{self, Price};
+use breakerbox::salesforce::call::Price;
+use breakerbox::salesforce::routes;
 use breakerbox::salesforce::tap::Tap;
 use breakerbox::salesforce::{NamedKind, sse};
 use bytes::Bytes;
@@ -135,6 +137,7 @@ fn one_request(warm: &Warm) {
     let now = clock::now();
     let claims = Claims {
         headers: &warm.headers,
+        present: Present::of(&warm.headers),
         path_key: None,
         named: paid.named,
         now_ms: now.as_millisecond(),
@@ -202,6 +205,7 @@ fn identify_by_key(warm: Warm) -> Warm {
     let named = Some((NamedKind::Model, "sfdc_ai__DefaultGPT4Omni"));
     let claims = Claims {
         headers: &warm.headers,
+        present: Present::of(&warm.headers),
         path_key: None,
         named,
         now_ms: 0,

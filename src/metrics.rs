@@ -21,7 +21,7 @@ use crate::proxy::counters::{Outcome, STATUS_CLASSES, UNPRICED_SERVICES, WorkerC
 use crate::proxy::desk::Shared;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::snapshot::{Presence, Snapshot};
-use crate::salesforce::routes::UpstreamName;
+use crate::salesforce::call::UpstreamName;
 
 /// Figures that come from elsewhere than the workers.
 #[derive(Clone, Debug, Default)]

@@ -4,6 +4,7 @@
 //! when that is proven; what cannot be read strictly counts as the most it can be. Knows `budget` only.
 
 pub mod agent_api;
+pub mod call;
 pub mod composite;
 mod facts;
 pub mod models;

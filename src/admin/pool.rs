@@ -7,7 +7,6 @@ use axum::extract::State;
 use serde::Serialize;
 
 use super::money::PercentOf;
-use crate::budget::allocation;
 use crate::budget::credits::MicroCredits;
 use crate::gateway::control::Control;
 use crate::ledger::live::Sums;
@@ -57,14 +56,7 @@ pub(super) async fn show(State(control): State<Arc<Control>>) -> Json<PoolStatus
     let snapshot = control.shared.snapshot.load_full();
     let (pool, limits) = (&snapshot.checked.allocations.pool, &snapshot.pool);
     let (books, sums) = (&snapshot.live.books, Sums::of(&snapshot.live));
-    let shares: Vec<_> = snapshot
-        .checked
-        .allocations
-        .teams
-        .iter()
-        .map(|team| team.share)
-        .collect();
-    let split = allocation::split(limits.month, pool.central_buffer, &shares);
+    let split = snapshot.checked.allocations.split(limits.month);
     Json(PoolStatus {
         period: books.period.name.to_string(),
         period_start: books.period.start.to_string(),

@@ -80,13 +80,7 @@ fn summary(checked: &Checked) -> String {
     let period = pool.calendar.period_at(clock::now());
     let month =
         allocation::month_pool(pool.annual_credits, period.map_or(0, |period| period.month));
-    let shares: Vec<_> = checked
-        .allocations
-        .teams
-        .iter()
-        .map(|team| team.share)
-        .collect();
-    let Ok(split) = allocation::split(month, pool.central_buffer, &shares) else {
+    let Ok(split) = checked.allocations.split(month) else {
         return text;
     };
     let name = period.map_or_else(String::new, |period| period.name.to_string());

@@ -11,7 +11,7 @@ use http::uri::Authority;
 use jiff::Timestamp;
 
 use crate::budget::admission::OnTrip;
-use crate::budget::allocation::Share;
+use crate::budget::allocation::{self, OverAllocated, Share, Split};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::Class;
 use crate::budget::percent::Percent;
@@ -191,6 +191,17 @@ pub struct Allocations {
     pub named: Vec<Named>,
     /// Keys.
     pub keys: Vec<Key>,
+}
+
+impl Allocations {
+    /// One month's pool, divided among the teams in file order.
+    ///
+    /// # Errors
+    /// When the teams claim more than there is; never for what `check` let through.
+    pub fn split(&self, month: MicroCredits) -> Result<Split, OverAllocated> {
+        let shares: Vec<_> = self.teams.iter().map(|team| team.share).collect();
+        allocation::split(month, self.pool.central_buffer, &shares)
+    }
 }
 
 /// `[pool]`.

@@ -27,7 +27,7 @@ use crate::proxy::snapshot::{
     KeyEntry, NamedEntry, Presence, Snapshot, TeamEntry, UNATTRIBUTED, UpstreamEntry,
 };
 use crate::salesforce::NamedKind;
-use crate::salesforce::routes::UpstreamName;
+use crate::salesforce::call::UpstreamName;
 
 /// Why a snapshot cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -85,13 +85,7 @@ impl Builder {
             .ok_or_else(|| BuildError::NoCard(pool.rate_card.clone()))?;
         let card = Arc::clone(card);
         let month = allocation::month_pool(pool.annual_credits, period.month);
-        let shares: Vec<_> = checked
-            .allocations
-            .teams
-            .iter()
-            .map(|team| team.share)
-            .collect();
-        let split = allocation::split(month, pool.central_buffer, &shares)?;
+        let split = checked.allocations.split(month)?;
         let pool_limits = PoolLimits {
             month,
             trip: pool.trip,
@@ -106,7 +100,7 @@ impl Builder {
             Some(previous) => Arc::clone(&previous.live),
             None => self.ledger.period(period, &facts(&checked, &pool_limits))?,
         };
-        let mut teams = Vec::with_capacity(shares.len().saturating_add(1));
+        let mut teams = Vec::with_capacity(checked.allocations.teams.len().saturating_add(1));
         for (team, allocation) in checked.allocations.teams.iter().zip(&split.allocations) {
             let limits = team_limits(team, *allocation, split.buffer);
             let entry = self.entry(team, limits, &live, checked.gateway.mode.enforce)?;

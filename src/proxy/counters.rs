@@ -7,7 +7,7 @@ use super::refusal::Refusal;
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::{Class, Operation};
 use crate::counters::{Count, CreditCount, Durations};
-use crate::salesforce::routes::UpstreamName;
+use crate::salesforce::call::UpstreamName;
 
 /// How a priced request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

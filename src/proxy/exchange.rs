@@ -1,5 +1,6 @@
 //! One request's way, top to bottom: identified, priced, admitted, forwarded, metered, settled.
 
+use std::convert::Infallible;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use tower::Service;
 use super::admit::{self, Admitted};
 use super::body::Progress;
 use super::desk::{Desk, InFlight};
-use super::headers;
+use super::headers::{self, Present};
 use super::identify::{self, Because, Claims, Payer};
 use super::incoming::{Outgoing, recognise, take_path_key};
 use super::meter::{Answer, BoxError};
@@ -33,7 +34,7 @@ use crate::clock;
 use crate::config::checked::{Limits, UnpricedPolicy};
 use crate::ledger::event::RequestId;
 use crate::rates::quote::{Asked, Terms};
-use crate::salesforce::routes::{Call, Paid, Price, UpstreamName};
+use crate::salesforce::call::{Call, Paid, Price, UpstreamName};
 use crate::salesforce::tap::RequestFacts;
 use crate::salesforce::{NamedKind, Shape};
 
@@ -46,6 +47,7 @@ pub(super) struct Exchange {
     now: Timestamp,
     pub(super) started: Instant,
     pub(super) progress: Rc<Progress>,
+    pub(super) present: Present,
 }
 
 /// What is known so far, for whoever has to say no.
@@ -58,12 +60,15 @@ struct Known {
 }
 
 /// Answers one request: the upstream's response, or a refusal in the caller's error shape.
+///
+/// # Errors
+/// Never; hyper asks for a `Result`.
 pub async fn exchange<S, B>(
     desk: Rc<Desk>,
     mut upstreams: S,
     watch: Rc<Watch>,
     request: Request<Incoming>,
-) -> Response<Answer<B>>
+) -> Result<Response<Answer<B>>, Infallible>
 where
     S: Service<Forward, Response = Response<B>, Error = ForwardError>,
     B: Body<Data = Bytes> + Unpin,
@@ -78,15 +83,17 @@ where
         now: clock::now(),
         started: in_flight.started,
         progress: Progress::new(),
+        present: Present::of(request.headers()),
         desk,
         watch,
     };
     let mut known = Known::default();
     let (mut parts, body) = request.into_parts();
     let key = take_path_key(&mut parts);
-    let wants_problem = refuse::accepts_problem(&parts.headers);
-    let mut outgoing = Outgoing::new(&parts.headers, body);
-    match exchange
+    let present = exchange.present;
+    let wants_problem = present.has(Present::ACCEPT) && refuse::accepts_problem(&parts.headers);
+    let mut outgoing = Outgoing::new(&parts.headers, present, body);
+    let forwarded = exchange
         .forwarded(
             &mut upstreams,
             &mut parts,
@@ -94,8 +101,8 @@ where
             &mut outgoing,
             &mut known,
         )
-        .await
-    {
+        .await;
+    Ok(match forwarded {
         Ok((response, ticket)) => exchange.answered(response, ticket, in_flight),
         Err(refused) => {
             outgoing.drain().await;
@@ -103,7 +110,7 @@ where
             let response = exchange.refused(&refused, &known, path, wants_problem);
             response.map(|body| Answer::own(body, in_flight))
         }
-    }
+    })
 }
 
 impl Exchange {
@@ -126,7 +133,7 @@ impl Exchange {
         self.has_room()?;
         self.is_not_too_large(outgoing)?;
         let uri = parts.uri.clone();
-        let call = recognise(parts, &uri)?;
+        let call = recognise(&parts.method, &uri, self.present)?;
         known.shape = Some(call.shape);
         self.is_configured(call.upstream)?;
         let ticket = match call.price {
@@ -280,6 +287,7 @@ impl Exchange {
     ) -> Claims<'a> {
         Claims {
             headers: &parts.headers,
+            present: self.present,
             path_key: key,
             named,
             now_ms: self.now.as_millisecond(),
@@ -387,7 +395,8 @@ impl Exchange {
         B::Error: Into<BoxError>,
     {
         let (mut parts, body) = response.into_parts();
-        headers::strip(&mut parts.headers);
+        let present = Present::of(&parts.headers);
+        headers::strip(&mut parts.headers, present);
         parts
             .headers
             .insert(refuse::REQUEST_ID, refuse::request_id_header(self.request));
@@ -395,9 +404,8 @@ impl Exchange {
             .as_ref()
             .and_then(|ticket| Some((ticket.team()?, ticket)));
         if let Some((team, ticket)) = team {
-            let resets_in_s = self.held.live.books.period.seconds_left(self.now);
             let (headers, class) = (&mut parts.headers, ticket.payer().class);
-            refuse::add_team(headers, &self.held, team, class, Some(resets_in_s));
+            refuse::add_team(headers, &self.held, team, class, Some(self.now));
             if let Some(price) = ticket.terms().fixed_price() {
                 parts.headers.insert(refuse::CREDITS, credits_header(price));
             }

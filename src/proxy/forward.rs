@@ -16,7 +16,7 @@ use super::incoming::{Outgoing, body_fault, too_large};
 use super::refusal::{Refusal, Refused};
 use super::ticket::Ticket;
 use super::upstream::{Forward, ForwardError};
-use crate::salesforce::routes::{Price, UpstreamName};
+use crate::salesforce::call::{Price, UpstreamName};
 use crate::salesforce::tap::Tap;
 
 impl Exchange {
@@ -96,6 +96,7 @@ impl Exchange {
             .map(|upstream| upstream.host.clone());
         headers::for_upstream(
             &mut headers,
+            self.present,
             host.unwrap_or(HeaderValue::from_static("")),
             metered,
         );

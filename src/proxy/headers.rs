@@ -1,69 +1,142 @@
 //! Which headers go on and which end here (RFC 9110, section 7.6.1).
 
-use http::header::{
-    ACCEPT_ENCODING, CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{ACCEPT_ENCODING, CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue};
 
-use super::identify::KEY;
+use super::identify::{CLASS, KEY, TAGS};
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+/// The method override header, refused on paid routes.
+const METHOD_OVERRIDE: &[u8] = b"x-http-method-override";
 /// Our own headers begin so; none of a client's or an upstream's passes.
-const OURS: &str = "breakerbox-";
+const OURS: &[u8] = b"breakerbox-";
 
-/// The path of the method override header, refused on paid routes.
-pub const METHOD_OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
-
-/// What concerns one connection only.
-const HOP_BY_HOP: [HeaderName; 10] = [
-    CONNECTION,
-    KEEP_ALIVE,
-    TRANSFER_ENCODING,
-    TE,
-    TRAILER,
-    UPGRADE,
-    PROXY_CONNECTION,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    HTTP2_SETTINGS,
+/// What concerns one connection only, besides `Connection` itself.
+const HOP_BY_HOP: [&[u8]; 9] = [
+    b"keep-alive",
+    b"transfer-encoding",
+    b"te",
+    b"trailer",
+    b"upgrade",
+    b"proxy-connection",
+    b"proxy-authenticate",
+    b"proxy-authorization",
+    b"http2-settings",
 ];
 
+/// Which headers of a message matter here, from one pass over their names: most messages have few of them, and
+/// what is known to be absent need not be looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Present(u16);
+
+impl Present {
+    /// `Breakerbox-Key`.
+    pub const KEY: Self = Self(1);
+    /// `Breakerbox-Class`.
+    pub const CLASS: Self = Self(1 << 1);
+    /// `Breakerbox-Tags`.
+    pub const TAGS: Self = Self(1 << 2);
+    /// `Accept`.
+    pub const ACCEPT: Self = Self(1 << 3);
+    /// `Accept-Encoding`.
+    pub const ACCEPT_ENCODING: Self = Self(1 << 4);
+    /// `Content-Encoding`.
+    pub const CONTENT_ENCODING: Self = Self(1 << 5);
+    /// `Content-Length`.
+    pub const CONTENT_LENGTH: Self = Self(1 << 6);
+    /// `Expect`.
+    pub const EXPECT: Self = Self(1 << 7);
+    /// A header that stands for another method.
+    pub const METHOD_OVERRIDE: Self = Self(1 << 8);
+    /// `Connection`.
+    const CONNECTION: Self = Self(1 << 9);
+    /// Anything else that ends here.
+    const RARE: Self = Self(1 << 10);
+
+    /// One pass over the names.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let bits = headers.keys().map(|name| Self::named(name).0);
+        Self(bits.fold(0, |all, one| all | one))
+    }
+
+    fn named(name: &HeaderName) -> Self {
+        match name.as_str().as_bytes() {
+            b"accept" => Self::ACCEPT,
+            b"accept-encoding" => Self::ACCEPT_ENCODING,
+            b"connection" => Self::CONNECTION,
+            b"content-encoding" => Self::CONTENT_ENCODING,
+            b"content-length" => Self::CONTENT_LENGTH,
+            b"expect" => Self::EXPECT,
+            b"breakerbox-key" => Self::KEY,
+            b"breakerbox-class" => Self::CLASS,
+            b"breakerbox-tags" => Self::TAGS,
+            name if name == METHOD_OVERRIDE => Self::METHOD_OVERRIDE,
+            name if name.starts_with(OURS) || HOP_BY_HOP.contains(&name) => Self::RARE,
+            _ => Self(0),
+        }
+    }
+
+    /// Whether the message has such a header.
+    pub const fn has(self, header: Self) -> bool {
+        self.0 & header.0 != 0
+    }
+}
+
 /// Removes what concerns one connection only, and everything that begins with `breakerbox-`.
-pub fn strip(headers: &mut HeaderMap) {
-    // Most messages have one or two of these: one pass finds them, and only they are looked up.
-    let is_ours = |name: &HeaderName| name.as_str().starts_with(OURS);
-    let found = headers
+pub fn strip(headers: &mut HeaderMap, present: Present) {
+    let connection = present.has(Present::CONNECTION);
+    if present.has(Present::RARE) || (connection && names_others(headers)) {
+        return strip_all(headers);
+    }
+    for (header, name) in [
+        (Present::CONNECTION, CONNECTION),
+        (Present::KEY, KEY),
+        (Present::CLASS, CLASS),
+        (Present::TAGS, TAGS),
+    ] {
+        if present.has(header) {
+            headers.remove(name);
+        }
+    }
+}
+
+/// Whether `Connection` names headers that end here too.
+fn names_others(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(CONNECTION).iter();
+    let is_plain = |value: &HeaderValue| {
+        let value = value.as_bytes();
+        value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
+    };
+    !values.all(is_plain)
+}
+
+fn strip_all(headers: &mut HeaderMap) {
+    let ends_here = |name: &HeaderName| {
+        let name = name.as_str().as_bytes();
+        name.starts_with(OURS) || HOP_BY_HOP.contains(&name)
+    };
+    let mut remove: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| is_ours(name) || HOP_BY_HOP.contains(name))
-        .count();
-    if found == 0 {
-        return;
-    }
-    if found == 1 && headers.remove(&KEY).is_some() {
-        return; // the usual request: nothing but its key
-    }
-    let ours = headers.keys().filter(|name| is_ours(name)).cloned();
-    let mut remove: Vec<HeaderName> = ours.chain(HOP_BY_HOP).collect();
+        .filter(|name| ends_here(name))
+        .cloned()
+        .collect();
     for value in headers.get_all(CONNECTION) {
         let listed = value.to_str().unwrap_or_default().split(',');
         remove
             .extend(listed.filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok()));
     }
+    headers.remove(CONNECTION);
     for name in remove {
         headers.remove(name);
     }
 }
 
 /// Makes a client's headers those of our own request: `Host` is the upstream's, `Expect` was answered by us.
-pub fn for_upstream(headers: &mut HeaderMap, host: HeaderValue, readable: bool) {
-    strip(headers);
+pub fn for_upstream(headers: &mut HeaderMap, present: Present, host: HeaderValue, readable: bool) {
+    strip(headers, present);
     headers.insert(HOST, host);
-    if headers.contains_key(EXPECT) {
+    if present.has(Present::EXPECT) {
         headers.remove(EXPECT);
     }
-    if readable && headers.contains_key(ACCEPT_ENCODING) {
+    if readable && present.has(Present::ACCEPT_ENCODING) {
         // What is metered must be read: a compressed answer could only be charged at its bound.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
@@ -94,8 +167,10 @@ mod tests {
                 HeaderValue::from_static(value),
             );
         }
+        let present = Present::of(&headers);
         for_upstream(
             &mut headers,
+            present,
             HeaderValue::from_static("api.example.com"),
             true,
         );
@@ -111,5 +186,43 @@ mod tests {
             "x-unknown: b",
         ];
         assert_eq!(left, want);
+    }
+
+    #[test]
+    fn the_usual_message_loses_what_it_must_and_nothing_else() {
+        let check = |names: &[(&'static str, &'static str)], want: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in names {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            let present = Present::of(&headers);
+            strip(&mut headers, present);
+            let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+            left.sort_unstable();
+            assert_eq!(left, want, "{names:?}");
+        };
+        check(
+            &[("connection", "Keep-Alive"), ("date", "today")],
+            &["date"],
+        );
+        check(&[("connection", "close")], &[]);
+        check(
+            &[("connection", "close"), ("connection", "x-a"), ("x-a", "1")],
+            &[],
+        );
+        check(
+            &[
+                ("breakerbox-key", "k"),
+                ("breakerbox-class", "critical"),
+                ("x-a", "1"),
+            ],
+            &["x-a"],
+        );
+        check(&[("breakerbox-tags", "a=b"), ("trailer", "x")], &[]);
+        check(&[("breakerbox-team", "other"), ("te", "trailers")], &[]);
+        check(
+            &[("content-type", "a"), ("etag", "b")],
+            &["content-type", "etag"],
+        );
     }
 }

@@ -5,11 +5,12 @@ use std::cell::RefCell;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use aws_lc_rs::{constant_time, digest};
+use aws_lc_rs::digest;
 use compact_str::CompactString;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 
+use super::headers::Present;
 use super::refusal::{Refusal, Refused};
 use super::snapshot::{KeyEntry, NamedEntry, Snapshot};
 use crate::budget::operation::Class;
@@ -76,12 +77,20 @@ impl Because {
 pub struct Claims<'a> {
     /// Its headers.
     pub headers: &'a HeaderMap,
+    /// Which of them matter.
+    pub present: Present,
     /// The key in its path.
     pub path_key: Option<&'a str>,
     /// What it names.
     pub named: Option<(NamedKind, &'a str)>,
     /// Milliseconds since the epoch.
     pub now_ms: i64,
+}
+
+impl<'a> Claims<'a> {
+    fn header(&self, present: Present, name: &HeaderName) -> Option<&'a HeaderValue> {
+        self.present.has(present).then(|| self.headers.get(name))?
+    }
 }
 
 /// Finds the payer.
@@ -113,8 +122,8 @@ pub fn identify(
     };
     Ok(Payer {
         team,
-        class: class(snapshot, team, key.as_deref(), entry, claims.headers)?,
-        tags: tags(snapshot, team, key.as_deref(), entry, claims.headers),
+        class: class(snapshot, team, key.as_deref(), entry, claims)?,
+        tags: tags(snapshot, team, key.as_deref(), entry, claims),
         agent_type: entry.and_then(|entry| entry.agent_type.clone()),
         named: named.map(|(kind, id)| (kind, CompactString::from(id.as_ref()))),
         key,
@@ -128,15 +137,17 @@ fn given_key(
     claims: &Claims<'_>,
 ) -> Result<Option<Arc<KeyEntry>>, Box<Refused>> {
     let refused = |detail: &'static str| Refused::new(Refusal::UnknownKey, detail);
-    let mut headers = claims.headers.get_all(&KEY).iter();
-    let header = headers.next();
-    if headers.next().is_some() {
-        return Err(refused("more than one Breakerbox-Key header"));
-    }
-    let given = match (
-        header.map(http::HeaderValue::as_bytes),
-        claims.path_key.map(str::as_bytes),
-    ) {
+    let header = if claims.present.has(Present::KEY) {
+        let mut headers = claims.headers.get_all(&KEY).iter();
+        let header = headers.next();
+        if headers.next().is_some() {
+            return Err(refused("more than one Breakerbox-Key header"));
+        }
+        header.map(HeaderValue::as_bytes)
+    } else {
+        None
+    };
+    let given = match (header, claims.path_key.map(str::as_bytes)) {
         (None, None) => return Ok(None),
         (Some(header), Some(path)) if header != path => {
             return Err(refused(
@@ -180,7 +191,7 @@ fn class(
     team: usize,
     key: Option<&KeyEntry>,
     entry: Option<&NamedEntry>,
-    headers: &HeaderMap,
+    claims: &Claims<'_>,
 ) -> Result<Class, Box<Refused>> {
     let key = key.and_then(|key| key.class);
     let of_team = snapshot.team(team).and_then(|team| team.class);
@@ -190,7 +201,7 @@ fn class(
         .or(of_team)
         .unwrap_or(Class::Standard);
     let class = key.map_or(stated, |ceiling| stated.at_most(ceiling));
-    let Some(asked) = headers.get(&CLASS) else {
+    let Some(asked) = claims.header(Present::CLASS, &CLASS) else {
         return Ok(class);
     };
     let asked = asked
@@ -211,11 +222,11 @@ fn tags(
     team: usize,
     key: Option<&KeyEntry>,
     entry: Option<&NamedEntry>,
-    headers: &HeaderMap,
+    claims: &Claims<'_>,
 ) -> Option<Arc<str>> {
     let key = key.and_then(|key| key.tags.as_ref());
     let entry = entry.and_then(|entry| entry.tags.as_ref());
-    match (key, entry, headers.get(&TAGS)) {
+    match (key, entry, claims.header(Present::TAGS, &TAGS)) {
         (None, None, None) => None,
         (Some(tags), None, None) | (None, Some(tags), None) => Some(Arc::clone(tags)),
         (key, entry, header) => {
@@ -238,7 +249,7 @@ fn tags(
 fn client_tags(
     snapshot: &Snapshot,
     team: usize,
-    header: Option<&http::HeaderValue>,
+    header: Option<&HeaderValue>,
 ) -> std::collections::BTreeMap<String, String> {
     let text = header
         .and_then(|header| header.to_str().ok())
@@ -310,7 +321,7 @@ impl KeyCache {
         let text: &[u8; KEY_LEN] = given.try_into().ok()?;
         let slot = usize::try_from(self.hasher.hash_one(text).rem_euclid(256)).ok()?;
         if let Some(Some(cached)) = self.slots.borrow().get(slot)
-            && constant_time::verify_slices_are_equal(&cached.text, text).is_ok()
+            && same_text(&cached.text, text)
         {
             return Some(Arc::clone(&cached.entry));
         }
@@ -328,4 +339,10 @@ impl KeyCache {
         }
         Some(Arc::clone(entry))
     }
+}
+
+/// Compares every byte, whatever the first ones say.
+fn same_text(a: &[u8; KEY_LEN], b: &[u8; KEY_LEN]) -> bool {
+    let difference = a.iter().zip(b).fold(0, |all, (a, b)| all | (a ^ b));
+    std::hint::black_box(difference) == 0
 }

@@ -5,20 +5,21 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Uri;
-use http::header::{CONTENT_LENGTH, EXPECT, HeaderMap};
+use http::header::{CONTENT_LENGTH, HeaderMap};
 use http::request::Parts;
 use http::uri::PathAndQuery;
+use http::{Method, Uri};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::body::{self, BodyFault, ReadAhead};
 use super::exchange::Exchange;
-use super::headers;
+use super::headers::Present;
 use super::refusal::{Refusal, Refused};
+use crate::salesforce::call::{Call, Composite, Endpoint};
 use crate::salesforce::composite;
-use crate::salesforce::routes::{self, Call, Composite, Endpoint};
+use crate::salesforce::routes;
 use crate::salesforce::tap::{self, RequestFacts};
 
 /// A body on its way, whole or in part read ahead.
@@ -38,16 +39,16 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 impl Outgoing {
     /// The body of a request with these headers.
-    pub(super) fn new(headers: &HeaderMap, body: Incoming) -> Self {
-        let stated = headers
-            .get(CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse().ok());
-        let waits = headers.contains_key(EXPECT);
+    pub(super) fn new(headers: &HeaderMap, present: Present, body: Incoming) -> Self {
+        let stated = present
+            .has(Present::CONTENT_LENGTH)
+            .then(|| headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok())
+            .flatten();
         Self {
             ahead: None,
             body: Some(body),
             bytes: stated.unwrap_or(0),
-            waits,
+            waits: present.has(Present::EXPECT),
         }
     }
 
@@ -111,7 +112,7 @@ impl Exchange {
         outgoing: &mut Outgoing,
     ) -> Result<RequestFacts, Box<Refused>> {
         let body = self.read_ahead(outgoing).await?;
-        let plain = body::is_plain(headers);
+        let plain = !self.present.has(Present::CONTENT_ENCODING) || body::is_plain(headers);
         Ok(body
             .filter(|_| plain)
             .map(|body| tap::read_request(endpoint, &body))
@@ -161,9 +162,13 @@ pub(super) fn take_path_key(parts: &mut Parts) -> Option<String> {
 }
 
 /// Which call it is.
-pub(super) fn recognise<'u>(parts: &Parts, uri: &'u Uri) -> Result<Call<'u>, Box<Refused>> {
+pub(super) fn recognise<'u>(
+    method: &Method,
+    uri: &'u Uri,
+    present: Present,
+) -> Result<Call<'u>, Box<Refused>> {
     let ambiguous = |detail: String| Refused::new(Refusal::AmbiguousRequest, detail);
-    let call = routes::recognise(&parts.method, uri.path());
+    let call = routes::recognise(method, uri.path());
     let call = call.map_err(|fault| ambiguous(format!("the path has {fault}")))?;
     let call = call.ok_or_else(|| {
         Refused::new(
@@ -171,7 +176,7 @@ pub(super) fn recognise<'u>(parts: &Parts, uri: &'u Uri) -> Result<Call<'u>, Box
             "no Salesforce API begins with this path; see the README for the routes",
         )
     })?;
-    if call.on_paid_path && overrides_method(parts, uri) {
+    if call.on_paid_path && overrides_method(present, uri) {
         return Err(ambiguous(
             "a method override on a call that costs credits".to_owned(),
         ));
@@ -179,7 +184,7 @@ pub(super) fn recognise<'u>(parts: &Parts, uri: &'u Uri) -> Result<Call<'u>, Box
     Ok(call)
 }
 
-fn overrides_method(parts: &Parts, uri: &Uri) -> bool {
+fn overrides_method(present: Present, uri: &Uri) -> bool {
     let in_query = |query: &str| {
         query.split('&').any(|pair| {
             let name = pair.split('=').next().unwrap_or_default();
@@ -187,7 +192,7 @@ fn overrides_method(parts: &Parts, uri: &Uri) -> bool {
             name.eq_ignore_ascii_case("_HttpMethod")
         })
     };
-    parts.headers.contains_key(headers::METHOD_OVERRIDE) || uri.query().is_some_and(in_query)
+    present.has(Present::METHOD_OVERRIDE) || uri.query().is_some_and(in_query)
 }
 
 pub(super) fn too_large(bound: u64) -> Box<Refused> {

@@ -86,18 +86,11 @@ refusals! {
 impl Refusal {
     /// Whether shadow mode only notes it: budget and identity, but never what has no price.
     pub const fn shadowed(self) -> bool {
-        matches!(
-            self,
-            Self::TeamBreakerOpen
-                | Self::TeamExhausted
-                | Self::PoolBreakerOpen
-                | Self::PoolExhausted
-                | Self::Throttled
-                | Self::FuseBlown
-                | Self::Unattributed
-                | Self::TeamMismatch
-                | Self::UnknownKey
-        )
+        self.is_budget()
+            || matches!(
+                self,
+                Self::Unattributed | Self::TeamMismatch | Self::UnknownKey
+            )
     }
 
     /// Whether the connection is closed after the answer: its framing cannot be trusted.
@@ -105,7 +98,7 @@ impl Refusal {
         matches!(self, Self::BadRequest | Self::AmbiguousRequest)
     }
 
-    /// The metric label of the budget rule that said no.
+    /// Whether the budget said no: what changes it is time, or more allocation.
     pub const fn is_budget(self) -> bool {
         matches!(
             self,

@@ -143,19 +143,19 @@ pub fn render(held: &Held, refused: &Refused, context: &Context<'_>) -> Response
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(team) = team {
-        let (class, resets_in_s) = (refused.class.unwrap_or(Class::Standard), None);
-        add_team(headers, held, team, class, resets_in_s); // Retry-After tells, and is not contradicted
+        let class = refused.class.unwrap_or(Class::Standard);
+        add_team(headers, held, team, class, None); // Retry-After tells, and is not contradicted
     }
     response
 }
 
-/// The headers that tell where a team stands.
+/// The headers that tell where a team stands; with `now` also when its quota ends, if the draft's are wanted.
 pub fn add_team(
     headers: &mut HeaderMap,
     held: &Held,
     team: &TeamEntry,
     class: Class,
-    resets_in_s: Option<u64>,
+    now: Option<Timestamp>,
 ) {
     let remaining = admit::remaining(held, team, class);
     headers.insert(TEAM, team.header.clone());
@@ -165,7 +165,7 @@ pub fn add_team(
     );
     headers.insert(REMAINING, HeaderValue::from(remaining));
     if held.checked.gateway.mode.rate_limit_headers {
-        add_rate_limit(headers, held, team, remaining, resets_in_s);
+        add_rate_limit(headers, held, team, remaining, now);
     }
 }
 
@@ -176,7 +176,7 @@ fn add_rate_limit(
     held: &Held,
     team: &TeamEntry,
     remaining: i64,
-    resets_in_s: Option<u64>,
+    now: Option<Timestamp>,
 ) {
     let period = &held.live.books.period;
     let window_s = period
@@ -185,7 +185,9 @@ fn add_rate_limit(
         .saturating_sub(period.start.as_second());
     let quota = team.limits.allocation.whole_credits();
     let policy = format!("\"team-credits\";q={quota};w={window_s};qu=\"flex-credits\"");
-    let resets = resets_in_s.map_or_else(String::new, |seconds| format!(";t={seconds}"));
+    let resets = now.map_or_else(String::new, |now| {
+        format!(";t={}", period.seconds_left(now))
+    });
     let limit = format!("\"team-credits\";r={}{resets}", remaining.max(0));
     for (name, value) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, limit)] {
         if let Ok(value) = HeaderValue::try_from(value) {

@@ -22,7 +22,7 @@ use crate::ledger::event::TeamId;
 use crate::ledger::live::LivePeriod;
 use crate::rates::card::Card;
 use crate::salesforce::NamedKind;
-use crate::salesforce::routes::UpstreamName;
+use crate::salesforce::call::UpstreamName;
 
 /// The snapshot as one worker holds it: counted without atomics, so that workers do not share a line for it.
 pub type Held = Rc<Arc<Snapshot>>;

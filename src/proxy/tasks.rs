@@ -25,6 +25,8 @@ impl Tasks {
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         self.0.count.set(self.0.count.get().saturating_add(1));
         let guard = Guard(Rc::clone(&self.0));
+        // Boxed: an async block that awaits what it captured holds it twice.
+        let task = Box::pin(task);
         let _handle = tokio::task::spawn_local(async move {
             let _guard = guard;
             task.await;

@@ -24,7 +24,7 @@ use super::connect::Connector;
 use super::counters::WorkerCounters;
 use super::snapshot::{Held, UpstreamEntry};
 use super::tasks::Tasks;
-use crate::salesforce::routes::UpstreamName;
+use crate::salesforce::call::UpstreamName;
 
 /// Idle connections kept for each upstream by each worker; more would be idle for good.
 const IDLE_MAX: usize = 512;
@@ -135,8 +135,7 @@ impl Service<Forward> for Upstreams {
     }
 
     fn call(&mut self, forward: Forward) -> Self::Future {
-        let pool = Rc::clone(&self.0);
-        Box::pin(async move { pool.send(forward).await })
+        Box::pin(Rc::clone(&self.0).send(forward))
     }
 }
 
@@ -250,7 +249,10 @@ impl Pool {
             .connect(&to.at, timeout)
             .await
             .map_err(unreachable)?;
-        let handshake = http1::Builder::new().handshake(TokioIo::new(io)).await;
+        let handshake = http1::Builder::new()
+            .writev(false)
+            .handshake(TokioIo::new(io))
+            .await;
         let (sender, connection) =
             handshake.map_err(|error| unreachable(io::Error::other(error)))?;
         let counters = Arc::clone(&self.counters);

@@ -233,18 +233,18 @@ impl Connections {
 async fn converse(desk: &Rc<Desk>, upstreams: Upstreams, watched: &Watched, stream: TcpStream) {
     let watch = &watched.watch;
     let service = service_fn(|request: Request<Incoming>| {
-        let answer = exchange(
+        exchange(
             Rc::clone(desk),
             upstreams.clone(),
             Rc::clone(watch),
             request,
-        );
-        async move { Ok::<_, std::convert::Infallible>(answer.await) }
+        )
     });
     let head_bytes = desk.held().checked.gateway.limits.head_bytes;
     let connection = http1::Builder::new()
         .header_read_timeout(None) // the worker's coarse timer does it
         .max_header_size(head_bytes)
+        .writev(false)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let mut draining = false;

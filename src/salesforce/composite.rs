@@ -8,7 +8,8 @@ use std::borrow::Cow;
 use http::Method;
 use serde::Deserialize;
 
-use super::routes::{self, Composite, Price};
+use super::call::{Composite, Price};
+use super::routes;
 
 #[derive(Deserialize)]
 struct CompositeBody<'a> {

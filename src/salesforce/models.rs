@@ -61,6 +61,9 @@ struct GenerationAnswer<'a> {
 
 /// What a generation used: the answer's `parameters.usage`, else estimated from its text.
 pub fn generation_usage(request_bytes: usize, answer: &[u8]) -> Option<Usage> {
+    if let Some(stated) = tokens::stated_once(answer) {
+        return Some(stated);
+    }
     let answer: GenerationAnswer<'_> = serde_json::from_slice(answer).ok()?;
     let stated = answer
         .parameters
@@ -99,6 +102,9 @@ struct ChatGeneration<'a> {
 
 /// What a chat generation used: `generationDetails.parameters.usage`, else estimated from its text.
 pub fn chat_usage(request_bytes: usize, answer: &[u8]) -> Option<Usage> {
+    if let Some(stated) = tokens::stated_once(answer) {
+        return Some(stated);
+    }
     let details = serde_json::from_slice::<ChatAnswer<'_>>(answer)
         .ok()?
         .generation_details;

@@ -36,32 +36,30 @@ impl<'a> Path<'a> {
     /// # Errors
     /// The first thing in it that could mean two things.
     pub fn parse(path: &'a str) -> Result<Self, Ambiguous> {
+        let bytes = path.as_bytes();
+        let traits = bytes.iter().fold(0, |all, byte| all | traits(*byte));
+        if traits & AMBIGUOUS != 0 {
+            return Err(Ambiguous::Character);
+        }
+        if traits & PERCENT != 0 {
+            memchr::memchr_iter(b'%', bytes).try_for_each(|at| check_encoded(bytes.get(at..)))?;
+        }
         let mut parsed = Self {
             segments: [""; SEGMENTS],
             count: 0,
             more: false,
         };
-        let bytes = path.as_bytes();
         let mut start = usize::from(bytes.first() == Some(&b'/'));
-        let mut at = start;
-        while let Some(&byte) = bytes.get(at) {
-            match kind(byte) {
-                Kind::Plain => {}
-                Kind::Slash => {
-                    parsed.push(path.get(start..at).unwrap_or_default())?;
-                    start = at.saturating_add(1);
-                }
-                Kind::Percent => {
-                    check_encoded(bytes.get(at.saturating_add(1)..at.saturating_add(3)))?
-                }
-                Kind::Ambiguous => return Err(Ambiguous::Character),
-            }
-            at = at.saturating_add(1);
+        for slash in memchr::memchr_iter(b'/', bytes).skip(start) {
+            parsed.push(path.get(start..slash).unwrap_or_default())?;
+            start = slash.saturating_add(1);
         }
         match path.get(start..).unwrap_or_default() {
-            "" => Ok(parsed), // the root, or one trailing slash
-            last => parsed.push(last).map(|()| parsed),
+            "" => {} // the root, or one trailing slash
+            last => parsed.push(last)?,
         }
+        parsed.drop_suffix();
+        Ok(parsed)
     }
 
     fn push(&mut self, segment: &'a str) -> Result<(), Ambiguous> {
@@ -89,15 +87,13 @@ impl<'a> Path<'a> {
         }
     }
 
-    /// The segments to match: as above, the last without `.json` or `.xml`.
-    pub fn matched(mut self) -> Self {
+    fn drop_suffix(&mut self) {
         let last = self.segments.get_mut(self.count.saturating_sub(1));
-        if let Some(last) = last {
+        if let Some(last) = last.filter(|last| last.contains('.')) {
             *last = without(last, ".json")
                 .or_else(|| without(last, ".xml"))
                 .unwrap_or(last);
         }
-        self
     }
 }
 
@@ -106,35 +102,33 @@ fn without<'s>(segment: &'s str, suffix: &str) -> Option<&'s str> {
     end.eq_ignore_ascii_case(suffix).then_some(stem)
 }
 
-/// What a byte of a path is; looked up, since every byte of every request is.
-#[derive(Clone, Copy)]
-enum Kind {
-    Plain,
-    Slash,
-    Percent,
-    Ambiguous,
-}
+/// A byte that servers read differently.
+const AMBIGUOUS: u8 = 1;
+/// Two hex digits follow.
+const PERCENT: u8 = 2;
 
+/// What a byte of a path is; looked up, since every byte of every request is.
 #[expect(clippy::indexing_slicing, reason = "a table of 256, indexed by a byte")]
-const fn kind(byte: u8) -> Kind {
-    const KINDS: [Kind; 256] = {
-        let mut kinds = [Kind::Ambiguous; 256];
+const fn traits(byte: u8) -> u8 {
+    const TRAITS: [u8; 256] = {
+        let mut traits = [AMBIGUOUS; 256];
         let mut byte = 0_u8;
         while byte < 128 {
             if byte.is_ascii_graphic() && !matches!(byte, b'\\' | b';') {
-                kinds[byte as usize] = Kind::Plain;
+                traits[byte as usize] = 0;
             }
             byte += 1;
         }
-        kinds[b'/' as usize] = Kind::Slash;
-        kinds[b'%' as usize] = Kind::Percent;
-        kinds
+        traits[b'%' as usize] = PERCENT;
+        traits
     };
-    KINDS[byte as usize]
+    TRAITS[byte as usize]
 }
 
-fn check_encoded(hex: Option<&[u8]>) -> Result<(), Ambiguous> {
-    let digits = hex
+/// Judges what begins with a `%`.
+fn check_encoded(encoded: Option<&[u8]>) -> Result<(), Ambiguous> {
+    let digits = encoded
+        .and_then(|encoded| encoded.get(1..3))
         .and_then(|hex| std::str::from_utf8(hex).ok())
         .filter(|hex| !hex.starts_with('+'));
     let byte = digits
@@ -153,7 +147,7 @@ mod tests {
     use super::*;
 
     fn check(path: &str, want: Result<&[&str], Ambiguous>) {
-        let got = Path::parse(path).map(Path::matched);
+        let got = Path::parse(path);
         let got = got.as_ref().map(Path::segments).map_err(|fault| *fault);
         assert_eq!(got, want, "{path}");
     }

@@ -1,142 +1,29 @@
 //! Which call is which: paid routes match exactly, free ones are an allow-list, everything else is unpriced.
 //!
-//! Facts about the paths: docs/SALESFORCE.md. Matching ignores case, one trailing slash, `.json` and `.xml`.
+//! Matching ignores case, one trailing slash, `.json` and `.xml`.
 
 use http::Method;
 
+use super::call::{Call, Composite, Endpoint, Paid, Price, UpstreamName};
 use super::path::{Ambiguous, Path};
 use super::{NamedKind, Shape};
 use crate::budget::operation::{Operation, Service};
-
-/// Which of the configured upstreams serves a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum UpstreamName {
-    /// Agent API and Models API.
-    Api,
-    /// The org's own domain.
-    Org,
-    /// The Data Cloud tenant.
-    Data,
-    /// A customer's own model.
-    OpenConnector,
-}
-
-impl UpstreamName {
-    /// Every upstream.
-    pub const ALL: [Self; 4] = [Self::Api, Self::Org, Self::Data, Self::OpenConnector];
-
-    /// The key in `[upstreams]` and the metric label.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Api => "api",
-            Self::Org => "org",
-            Self::Data => "data",
-            Self::OpenConnector => "openconnector",
-        }
-    }
-
-    /// The position in [`Self::ALL`].
-    pub const fn index(self) -> usize {
-        self as usize
-    }
-}
-
-/// A recognised call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Call<'p> {
-    /// Where it goes.
-    pub upstream: UpstreamName,
-    /// How its API writes errors.
-    pub shape: Shape,
-    /// What it costs, if anything.
-    pub price: Price<'p>,
-    /// The path is that of a paid route, whatever the method: a method override on it is refused.
-    pub on_paid_path: bool,
-}
-
-/// Whether a call has a price.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Price<'p> {
-    /// It has one.
-    Paid(Paid<'p>),
-    /// It costs nothing, and is known to.
-    Free,
-    /// Several calls in one: each is judged by its own path.
-    Composite(Composite),
-    /// Nobody knows. The service is the nearest guess, for the metric.
-    Unpriced(&'static str),
-}
-
-/// A billable call, with what its path names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Paid<'p> {
-    /// What is billed.
-    pub operation: Operation,
-    /// Which endpoint it is.
-    pub endpoint: Endpoint,
-    /// What the path names; still percent-encoded.
-    pub named: Option<(NamedKind, &'p str)>,
-    /// The agent session of a turn.
-    pub session: Option<&'p str>,
-}
-
-/// The paid endpoints, by what their bodies look like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// Opens an agent session.
-    SessionOpen,
-    /// A synchronous turn.
-    Turn,
-    /// A turn answered as server-sent events.
-    TurnStream,
-    /// A prompt template generation.
-    PromptTemplate,
-    /// A text generation.
-    Generation,
-    /// A chat generation.
-    ChatGeneration,
-    /// Embeddings.
-    Embeddings,
-    /// Predictions.
-    Predict,
-}
-
-/// Calls that carry other calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Composite {
-    /// `composite`.
-    Composite,
-    /// `composite/batch`.
-    Batch,
-    /// `composite/graph`.
-    Graph,
-}
-
-impl Endpoint {
-    /// Whether the request body decides the price or the payer, so that it is read before forwarding.
-    pub const fn reads_request(self) -> bool {
-        match self {
-            Self::SessionOpen | Self::Turn | Self::TurnStream => false,
-            Self::PromptTemplate
-            | Self::Generation
-            | Self::ChatGeneration
-            | Self::Embeddings
-            | Self::Predict => true,
-        }
-    }
-}
 
 /// Recognises a call by method and path. `None`: no upstream serves such a path.
 ///
 /// # Errors
 /// When the path could mean two things.
 pub fn recognise<'p>(method: &Method, path: &'p str) -> Result<Option<Call<'p>>, Ambiguous> {
-    let path = Path::parse(path)?.matched();
+    let path = Path::parse(path)?;
     let segments = path.segments();
-    let Some(upstream) = upstream(segments) else {
+    let Some(Place {
+        upstream,
+        shape,
+        paid,
+    }) = place(segments)
+    else {
         return Ok(None);
     };
-    let paid = paid(segments);
     let is_post = method == Method::POST;
     let price = match paid {
         Some(paid) if is_post => Price::Paid(paid),
@@ -144,41 +31,52 @@ pub fn recognise<'p>(method: &Method, path: &'p str) -> Result<Option<Call<'p>>,
         None if is_free(method, segments) => Price::Free,
         Some(_) | None => Price::Unpriced(service(upstream, segments)),
     };
+    let on_paid_path = paid.is_some();
     Ok(Some(Call {
         upstream,
-        shape: shape(segments),
+        shape,
         price,
-        on_paid_path: paid.is_some(),
+        on_paid_path,
     }))
 }
 
-fn upstream(segments: &[&str]) -> Option<UpstreamName> {
-    let [first, rest @ ..] = segments else {
-        return None;
+/// Where a path leads, whatever the method.
+struct Place<'p> {
+    upstream: UpstreamName,
+    shape: Shape,
+    paid: Option<Paid<'p>>,
+}
+
+fn place<'p>(segments: &[&'p str]) -> Option<Place<'p>> {
+    let (first, rest) = segments.split_first()?;
+    let at = |upstream, shape, paid| Place {
+        upstream,
+        shape,
+        paid,
     };
-    let is = |word: &str| first.eq_ignore_ascii_case(word);
-    match rest.first() {
-        _ if is("einstein") || is("platform") => Some(UpstreamName::Api),
-        _ if is("services") => Some(UpstreamName::Org),
-        Some(version) if is("api") && one_of(version, &["v1", "v2"]) => Some(UpstreamName::Data),
-        Some(rest) if is("chat") && rest.eq_ignore_ascii_case("completions") => {
-            Some(UpstreamName::OpenConnector)
+    Some(match rest {
+        [api, rest @ ..] if is(first, "einstein") => match rest {
+            _ if is(api, "ai-agent") => at(UpstreamName::Api, Shape::AgentApi, agent_api(rest)),
+            _ if is(api, "platform") => at(UpstreamName::Api, Shape::Models, models(rest)),
+            _ => at(UpstreamName::Api, Shape::Problem, None),
+        },
+        _ if is(first, "services") => at(UpstreamName::Org, Shape::CoreRest, org(rest)),
+        _ if is(first, "einstein") || is(first, "platform") => {
+            at(UpstreamName::Api, Shape::Problem, None)
         }
-        _ => None,
-    }
+        [version, ..] if is(first, "api") && one_of(version, &["v1", "v2"]) => {
+            at(UpstreamName::Data, Shape::Problem, None)
+        }
+        [completions, ..] if is(first, "chat") && is(completions, "completions") => {
+            at(UpstreamName::OpenConnector, Shape::OpenAi, None)
+        }
+        _ => return None,
+    })
 }
 
-fn paid<'p>(segments: &[&'p str]) -> Option<Paid<'p>> {
-    let [first, ..] = segments else { return None };
-    if first.eq_ignore_ascii_case("einstein") {
-        return agent_api(segments).or_else(|| models(segments));
-    }
-    org(segments)
-}
-
+/// Under `/einstein/ai-agent`.
 fn agent_api<'p>(segments: &[&'p str]) -> Option<Paid<'p>> {
-    let rest = after(segments, &["einstein", "ai-agent", "v1"])?;
-    match rest {
+    match after(segments, &["v1"])? {
         [agents, agent, sessions] if is(agents, "agents") && is(sessions, "sessions") => {
             Some(Paid {
                 operation: Operation::AgentConversation,
@@ -208,8 +106,9 @@ const fn turn(session: &str, endpoint: Endpoint) -> Paid<'_> {
     }
 }
 
+/// Under `/einstein/platform`.
 fn models<'p>(segments: &[&'p str]) -> Option<Paid<'p>> {
-    let [models, model, endpoint] = after(segments, &["einstein", "platform", "v1"])? else {
+    let [models, model, endpoint] = after(segments, &["v1"])? else {
         return None;
     };
     let (operation, endpoint) = if is(endpoint, "generations") {
@@ -230,8 +129,9 @@ fn models<'p>(segments: &[&'p str]) -> Option<Paid<'p>> {
     })
 }
 
+/// Under `/services`.
 fn org<'p>(segments: &[&'p str]) -> Option<Paid<'p>> {
-    let [version, rest @ ..] = after(segments, &["services", "data"])? else {
+    let [version, rest @ ..] = after(segments, &["data"])? else {
         return None;
     };
     if !is_version(version) {
@@ -319,20 +219,6 @@ fn is_free(method: &Method, segments: &[&str]) -> bool {
     known || (get && matches!(after(segments, &["api", "v2", "query"]), Some([_])))
 }
 
-fn shape(segments: &[&str]) -> Shape {
-    if after(segments, &["einstein", "ai-agent"]).is_some() {
-        Shape::AgentApi
-    } else if after(segments, &["einstein", "platform"]).is_some() {
-        Shape::Models
-    } else if after(segments, &["services"]).is_some() {
-        Shape::CoreRest
-    } else if after(segments, &["chat"]).is_some() {
-        Shape::OpenAi
-    } else {
-        Shape::Problem
-    }
-}
-
 /// The service an unpriced call most likely belongs to; `org` for ordinary record traffic.
 fn service(upstream: UpstreamName, segments: &[&str]) -> &'static str {
     let has = |word: &str| {
@@ -366,8 +252,9 @@ fn after<'s, 'p>(segments: &'s [&'p str], prefix: &[&str]) -> Option<&'s [&'p st
         .then_some(rest)
 }
 
+/// Written as everybody writes it, or in another case.
 fn is(segment: &str, word: &str) -> bool {
-    segment.eq_ignore_ascii_case(word)
+    segment == word || segment.eq_ignore_ascii_case(word)
 }
 
 fn one_of(segment: &str, words: &[&str]) -> bool {

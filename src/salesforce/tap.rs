@@ -7,8 +7,8 @@ use bytes::Bytes;
 use compact_str::CompactString;
 
 use super::agent_api::{self, Turn};
+use super::call::Endpoint;
 pub use super::facts::RequestFacts;
-use super::routes::Endpoint;
 use super::{models, predictions, prompts, sse};
 use crate::budget::usage::Usage;
 
