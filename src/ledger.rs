@@ -4,8 +4,10 @@
 //! on the request path waits for it but a request whose grant is short. Invariant: nobody spends what is not
 //! written down here as granted.
 
+mod adopt;
 pub mod alerts;
 mod batch;
+mod days;
 mod error;
 pub mod event;
 mod files;
@@ -19,6 +21,8 @@ mod recovery;
 mod rows;
 mod schema;
 mod sqlite;
+pub mod totals;
+pub mod verify;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -33,6 +37,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub use self::adopt::Above;
 use self::alerts::AlertRow;
 use self::batch::Batch;
 pub use self::error::{LedgerError, OpenError};
@@ -42,6 +47,7 @@ use self::lock::Lock;
 use self::periods::{AllocationFact, PeriodFacts};
 use self::query::{UsageQuery, UsageRow};
 use self::queue::{EventSink, Queues};
+use self::totals::Totals;
 use self::writer::{Command, Writer};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::Source;
@@ -63,6 +69,8 @@ pub struct Restart {
     pub last_write: Option<Timestamp>,
     /// Agent sessions of the last day.
     pub sessions: Vec<SessionRow>,
+    /// Event rows that were not counted.
+    pub above: Above,
 }
 
 /// A crash adjustment.
@@ -91,8 +99,6 @@ pub struct LedgerStats {
     pub pending: Count,
     /// Commits that failed.
     pub errors: Count,
-    /// Micro-credits by which a batch's events, rollups and accounts differed; must stay 0.
-    pub difference: Count,
     folded: AtomicU64,
 }
 
@@ -129,6 +135,7 @@ struct Shared {
     notify: Vec<Arc<Notify>>,
     stats: Arc<LedgerStats>,
     health: ArcSwap<Health>,
+    totals: ArcSwap<Totals>,
 }
 
 impl Shared {
@@ -200,6 +207,7 @@ impl Ledger {
             notify: std::iter::repeat_with(Arc::default).take(workers).collect(),
             stats: Arc::default(),
             health: ArcSwap::from_pointee(health),
+            totals: ArcSwap::default(),
         });
         let writer = Writer {
             files,
@@ -210,6 +218,7 @@ impl Ledger {
             years: Vec::new(),
             shown: Vec::new(),
             last_look: Instant::now(),
+            totals: Totals::default(),
         };
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
@@ -335,6 +344,16 @@ impl Ledger {
     /// Figures for metrics.
     pub fn stats(&self) -> &LedgerStats {
         &self.0.shared.stats
+    }
+
+    /// Running totals of everything written so far.
+    pub fn totals(&self) -> Arc<Totals> {
+        self.0.shared.totals.load_full()
+    }
+
+    /// The periods whose counters are in memory.
+    pub fn live(&self) -> Arc<Vec<Arc<LivePeriod>>> {
+        self.0.shared.live.load_full()
     }
 
     /// Writes an alert down; false if it was raised before.

@@ -62,5 +62,6 @@ pub(super) const fn kind_code(kind: EventKind) -> i64 {
         EventKind::Uncertain => 2,
         EventKind::Void => 3,
         EventKind::CrashAdjustment => 4,
+        EventKind::Correction => 5,
     }
 }

@@ -255,7 +255,8 @@ fn events_equal_rollups_equal_accounts_also_when_queues_overflow() {
     let (rows, credits) = event_rows(&bench.path());
     assert_eq!(rows + folded, 80_000, "each event has a row or was folded");
     assert!(credits <= total);
-    assert_eq!(ledger.stats().difference.get(), 0);
+    assert_eq!(ledger.totals().difference(team), 0);
+    assert_eq!(ledger.totals().from_workers(team), total);
 }
 
 #[test]
@@ -275,7 +276,7 @@ fn rows_of_a_batch_that_never_counted_are_deleted_at_start() {
     day.execute(
         "INSERT INTO event SELECT id + 1, batch + 1, at_ms, request, period, team, operation, class, source, credits,
              estimate, kind, confidence, flags, named_kind, named, agent_type, key, tags, session, units,
-             input_tokens, output_tokens, status, duration_ms FROM event",
+             input_tokens, output_tokens, status, duration_ms, note FROM event",
         [],
     )
     .unwrap();
@@ -305,8 +306,8 @@ fn nothing_that_is_not_a_sound_ledger_of_ours_is_opened() {
         }
     };
     check(
-        &run("PRAGMA user_version = 2"),
-        "schema 2, this breakerbox knows up to 1",
+        &run("PRAGMA user_version = 99"),
+        "schema 99, this breakerbox knows up to 2",
     );
     check(&run("PRAGMA application_id = 1"), "no ledger of breakerbox");
     let damage = |path: &Path| {
@@ -486,4 +487,46 @@ fn without_event_rows_the_sums_are_the_same() {
         (sums(&bench.path()), event_rows(&bench.path())),
         ((5, 5), (0, 0))
     );
+}
+
+#[test]
+fn a_ledger_of_version_1_is_brought_up_to_date_and_is_sound() {
+    let bench = Bench::new();
+    let (ledger, _) = bench.open();
+    let (team, _period) = live(&ledger);
+    ledger.sink(0).push(event(team, 5));
+    ledger.stop().unwrap();
+    let main = sqlite::open(&bench.path(), false).unwrap();
+    main.execute_batch(
+        "DROP TABLE event_day; DROP TABLE dropped_day; DROP TABLE correction;
+         ALTER TABLE account DROP COLUMN folded; ALTER TABLE account DROP COLUMN folded_rows;
+         DELETE FROM meta WHERE key = 'days_counted';
+         UPDATE account SET settled = 7, granted = 7;
+         INSERT INTO rollup SELECT hour - 1, period, team, operation, class, source, confidence, named_kind, named,
+             agent_type, key, tags, 1, 2, units, input_tokens, output_tokens FROM rollup;
+         PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    let day = &days::list(&days::folder(&bench.path()))[0];
+    sqlite::open(&day.path, false)
+        .unwrap()
+        .execute_batch(
+            "DROP VIEW events_readable; ALTER TABLE event DROP COLUMN note; PRAGMA user_version = 1;",
+        )
+        .unwrap();
+    let verify = || {
+        let mut asked = verify::Asked {
+            thorough: true,
+            progress: &mut |_, _, _| {},
+        };
+        verify::verify(&bench.path(), &mut asked)
+    };
+    let said = verify().unwrap_err().to_string();
+    assert!(said.contains("start `breakerbox serve` once"), "{said}");
+    bench.open().0.stop().unwrap();
+    let verdict = verify().unwrap();
+    assert!(verdict.is_sound(), "{verdict:?}");
+    let account = &verdict.accounts[0];
+    let figures = (account.events, account.folded, account.settled);
+    assert_eq!(figures, (micros(5), micros(2), micros(7)), "one was folded");
 }

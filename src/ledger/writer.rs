@@ -11,16 +11,18 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::alerts::{self, AlertRow};
-use super::batch::Batch;
+use super::batch::{AccountKey, Batch};
 use super::event::TeamId;
 use super::files::{Commit, Files};
 use super::grants::{Grants, Raise};
 use super::live::LivePeriod;
 use super::periods::{self, AllocationFact, PeriodFacts};
 use super::queue::Item;
+use super::totals::{self, Totals};
 use super::{LedgerError, OpenError, Shared, files};
 use crate::budget::books::YearBooks;
 use crate::budget::breaker::Breaker;
+use crate::budget::operation::Source;
 use crate::budget::period::{Period, PeriodName};
 use crate::clock;
 
@@ -28,6 +30,8 @@ use crate::clock;
 const INTERVAL: Duration = Duration::from_millis(50);
 /// With more events than this to write, grants are written first.
 const GRANTS_FIRST: u64 = 500;
+/// How old published totals get while nothing comes in.
+const TOLD_AT_LEAST: Duration = Duration::from_millis(250);
 /// First and longest pause between tries on a failing disk.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -62,6 +66,7 @@ pub(super) struct Writer {
     pub(super) years: Vec<(u32, Arc<YearBooks>)>,
     pub(super) shown: Vec<(PeriodName, Vec<(i64, Breaker)>)>,
     pub(super) last_look: Instant,
+    pub(super) totals: Totals,
 }
 
 /// Why the thread ends.
@@ -124,6 +129,7 @@ impl Writer {
         let raises = self.grants.due(&live, elapsed);
         let shown = self.changed_shown(&live);
         if self.pending.is_empty() && raises.is_empty() && shown.is_empty() {
+            self.idle(now);
             return Ok(());
         }
         let raises = if self.pending.count > GRANTS_FIRST {
@@ -136,16 +142,21 @@ impl Writer {
             raises: &raises,
             shown: &shown,
             at: clock::now(),
+            note: None,
         };
         let teams = self.shared.teams.load_full();
         let written = self.files.write(&commit, &teams);
         self.shared.stats.commits.note(now.elapsed());
-        if let Err(error) = written {
-            self.shared.stats.errors.add(1);
-            return Err(error);
-        }
-        self.committed(raises, shown);
+        let accounts = written.inspect_err(|_| self.shared.stats.errors.add(1))?;
+        self.committed(&accounts, now, raises, shown);
         Ok(())
+    }
+
+    /// Nothing came in: whoever compares is told so, a few times a second.
+    fn idle(&mut self, now: Instant) {
+        if now.duration_since(self.totals.taken_at) >= TOLD_AT_LEAST {
+            self.publish_totals(now);
+        }
     }
 
     /// Writes grants by themselves: whoever waits for one must not wait for a long batch of events.
@@ -159,6 +170,7 @@ impl Writer {
             raises: &raises,
             shown: &[],
             at: clock::now(),
+            note: None,
         };
         self.files.write(&commit, &teams)?;
         self.raise(raises);
@@ -174,20 +186,28 @@ impl Writer {
         self.shared.raised();
     }
 
-    fn committed(&mut self, raises: Vec<Raise>, shown: Vec<(PeriodName, Vec<(i64, Breaker)>)>) {
+    fn committed(
+        &mut self,
+        accounts: &[(AccountKey, i64)],
+        taken_at: Instant,
+        raises: Vec<Raise>,
+        shown: Vec<(PeriodName, Vec<(i64, Breaker)>)>,
+    ) {
         let batch = std::mem::take(&mut self.pending);
-        let difference = batch.difference();
-        if difference != 0 {
-            let micros = u64::try_from(difference).unwrap_or(u64::MAX);
-            self.shared.stats.difference.add(micros);
-            tracing::error!(micros, "events, rollups and accounts of a batch differ");
-        }
+        self.totals.add(&batch, accounts, totals::From::Workers);
+        self.publish_totals(taken_at);
         self.shared.stats.events.add(batch.count);
         for (period, changed) in shown {
             remember_shown(&mut self.shown, period, changed);
         }
         self.shared.health(true, None);
         self.raise(raises);
+    }
+
+    /// For whoever compares them with the counters.
+    fn publish_totals(&mut self, taken_at: Instant) {
+        self.totals.taken_at = taken_at;
+        self.shared.totals.store(Arc::new(self.totals.clone()));
     }
 
     fn take_in(&mut self) {
@@ -315,10 +335,22 @@ impl Writer {
         let teams = self.shared.teams.load_full().len();
         let restored = Arc::new(periods::restore(&self.files.main, period, teams, year)?);
         remember_shown(&mut self.shown, period.name, periods::shown_now(&restored));
+        self.restore_totals(&restored);
         let mut grown = Vec::clone(&live);
         grown.push(Arc::clone(&restored));
         self.shared.live.store(Arc::new(grown));
         Ok(restored)
+    }
+
+    /// Restored counters are compared with the ledger from what they are now.
+    fn restore_totals(&mut self, live: &LivePeriod) {
+        for (id, team) in (0_u32..).zip(live.teams().iter()) {
+            for source in Source::ALL {
+                let key = (live.books.period.name, TeamId(id), *source);
+                let settled = team.account(*source).figures().settled;
+                self.totals.restored(key, settled.micros());
+            }
+        }
     }
 
     /// The last batch, then the grants are handed back.

@@ -12,10 +12,12 @@
     reason = "tests block, panic and print; what they test may not"
 )]
 
+mod conservation;
 mod conversation;
 mod crash;
 mod evasion;
 mod http;
+mod process;
 mod refusals;
 mod reload;
 mod rooms;
@@ -24,3 +26,4 @@ mod stage;
 mod streams;
 mod tls;
 mod trip_point;
+mod verify;
