@@ -6,6 +6,7 @@
 
 mod adopt;
 pub mod alerts;
+pub mod backup;
 mod batch;
 mod days;
 mod error;
@@ -14,10 +15,12 @@ mod files;
 mod grants;
 pub mod live;
 mod lock;
+mod mark;
 pub mod periods;
 pub mod query;
 pub mod queue;
 mod recovery;
+pub mod restore;
 mod rows;
 mod schema;
 mod sqlite;
@@ -219,6 +222,8 @@ impl Ledger {
             shown: Vec::new(),
             last_look: Instant::now(),
             totals: Totals::default(),
+            path: path.clone(),
+            marked_at: None,
         };
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())

@@ -1,5 +1,6 @@
 //! `breakerbox ledger`.
 
+mod backup;
 mod verify;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use crate::config::load::{self, Files, Sources};
 #[command(after_help = "\
 Examples:
   breakerbox ledger verify --config config/breakerbox.toml
+  breakerbox ledger backup /var/backups/breakerbox/2026-11-24 --config config/breakerbox.toml
   breakerbox ledger accept-clock --config config/breakerbox.toml")]
 pub struct LedgerArgs {
     #[command(subcommand)]
@@ -27,6 +29,10 @@ pub struct LedgerArgs {
 enum LedgerCommand {
     /// Check every file, and that events, rollups and accounts agree.
     Verify(verify::VerifyArgs),
+    /// Copy the ledger into a folder, beside a running `serve` or without one, and check the copy.
+    Backup(backup::BackupArgs),
+    /// Put a backup in the ledger's place, while no `serve` runs.
+    Restore(backup::RestoreArgs),
     /// Say that the wall clock is right, after it jumped: a held period goes on.
     #[command(after_help = "\
 Example:
@@ -67,6 +73,8 @@ impl ConfigArgs {
 pub fn run(args: &LedgerArgs) -> ExitCode {
     let done = match &args.command {
         LedgerCommand::Verify(args) => verify::run(args),
+        LedgerCommand::Backup(args) => backup::run(args),
+        LedgerCommand::Restore(args) => backup::restore(args),
         LedgerCommand::AcceptClock(args) => accept_clock(args),
     };
     done.unwrap_or_else(|code| code)

@@ -8,10 +8,13 @@
 use rusqlite::{Connection, params};
 
 use super::days::{self, DayFile};
-use super::{OpenError, files};
+use super::{OpenError, files, verify};
 
 /// The files a batch may be in: today's, yesterday's around midnight, and one for clocks that step.
 const NEWEST: usize = 3;
+
+/// What a check at the start may take: three files of it are read in well under a second.
+const CHECKED_BYTES: u64 = 64 << 20;
 
 /// Batches rise with the row id, so what lies above a batch are the last rows: looked for from the end, where a
 /// table of millions is not read.
@@ -40,6 +43,7 @@ pub(super) fn settle(
     // A batch is written within a second: its rows are in the newest files.
     for file in all.iter().rev().take(NEWEST) {
         let day = days::open(&file.path, false)?;
+        look_through(&day, file)?;
         let sql = "SELECT batch FROM event ORDER BY id DESC LIMIT 1";
         let last = day.query_row(sql, [], |row| row.get::<_, i64>(0));
         let last = match last {
@@ -62,6 +66,23 @@ pub(super) fn settle(
             .saturating_add(u64::try_from(rows).unwrap_or(0));
     }
     Ok((above, batch))
+}
+
+/// A file that is small enough is looked through; damage in a larger one is found by `ledger verify`.
+fn look_through(day: &Connection, file: &DayFile) -> Result<(), OpenError> {
+    let bytes = std::fs::metadata(&file.path).map_or(0, |file| file.len());
+    if bytes > CHECKED_BYTES {
+        return Ok(());
+    }
+    let damage = verify::damage(day, false);
+    match damage.map_err(|error| OpenError::from(error).in_day(&file.path))? {
+        None => Ok(()),
+        Some(detail) => Err(OpenError::DamagedDay {
+            day: days::name(file.day),
+            path: file.path.clone(),
+            detail,
+        }),
+    }
 }
 
 /// Counts in every row above `batch`, in one transaction.

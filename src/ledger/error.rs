@@ -35,7 +35,7 @@ pub enum OpenError {
         detail: String,
     },
     /// Gone, while its events are still there.
-    #[error("the ledger {} is missing, but its events are there. Restore it with `breakerbox ledger restore BACKUP`, or move the events folder away to start from nothing", path.display())]
+    #[error("the ledger {} is missing, but its events or its mark are there. Restore it with `breakerbox ledger restore BACKUP`, or move the events folder and {}.mark away to start from nothing", path.display(), path.display())]
     Missing {
         /// Where it should be.
         path: PathBuf,
@@ -134,6 +134,9 @@ pub enum LedgerError {
     /// The files.
     #[error("{0}")]
     Open(#[from] OpenError),
+    /// What was asked cannot be done, and why.
+    #[error("{0}")]
+    Refused(String),
     /// The ledger thread is gone, or the disk stalls.
     #[error("the ledger does not answer")]
     NoAnswer,

@@ -12,7 +12,7 @@ use super::batch::Batch;
 use super::event::{Confidence, Event, EventKind, RequestId, SessionRow, TeamId};
 use super::files::{Commit, Files};
 use super::rows::{millis, source, timestamp};
-use super::{Adjustment, OpenError, Restart, days, files, only_ours, schema, sqlite};
+use super::{Adjustment, OpenError, Restart, days, files, mark, only_ours, schema, sqlite};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::{Class, Operation};
 use crate::budget::period::PeriodName;
@@ -147,6 +147,7 @@ pub(super) fn recover(
     let (above, batch) = adopt::settle(&mut main, &all, batch)?;
     adopt::count_days(&mut main, &all)?;
     report(above);
+    let (_, batch) = mark::catch_up(&mut main, path, &holder, batch)?;
     let adjustments = adjustments(&main, &holder)?;
     let sessions = sessions(&main, now)?;
     let mut select = main.prepare("SELECT name FROM team ORDER BY id")?;
@@ -197,7 +198,7 @@ fn create_if_new(path: &Path) -> Result<(), OpenError> {
         }
         Err(_) => {}
     }
-    if !days::list(&days::folder(path)).is_empty() {
+    if !days::list(&days::folder(path)).is_empty() || mark::path(path).exists() {
         return Err(OpenError::Missing {
             path: path.to_owned(),
         });

@@ -335,7 +335,7 @@ fn nothing_that_is_not_a_sound_ledger_of_ours_is_opened() {
     std::fs::remove_file(bench.path()).unwrap();
     let said = bench.try_open().map(|_| ()).unwrap_err().to_string();
     assert!(
-        said.contains("is missing, but its events are there"),
+        said.contains("is missing, but its events or its mark are there"),
         "{said}"
     );
     let bench = Bench::new();

@@ -292,6 +292,14 @@ fn read_day(file: &DayFile, batch: i64, thorough: bool) -> Result<BTreeMap<Key, 
     read().map_err(|error| error.in_day(&file.path))
 }
 
+/// Whether a day's file is sound and holds what `main` knows of that day, and perhaps more.
+pub(super) fn knows_all_of(main: &Path, file: &DayFile, batch: i64) -> Result<bool, OpenError> {
+    let main = read_main(main, false, &mut Vec::new())?;
+    let read = read_day(file, batch, false)?;
+    let known = main.days.get(&file.day).cloned().unwrap_or_default();
+    Ok(known == read)
+}
+
 /// What SQLite says of its pages; nothing when they are sound.
 pub(super) fn damage(connection: &Connection, thorough: bool) -> rusqlite::Result<Option<String>> {
     let check = match thorough {

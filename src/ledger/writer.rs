@@ -3,6 +3,7 @@
 //! One function per state: [`Writer::writing`] commits what came in, twenty times a second or when a request waits
 //! for a grant; [`Writer::disk_failing`] keeps what cannot be written, and tries again until it is.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use super::event::TeamId;
 use super::files::{Commit, Files};
 use super::grants::{Grants, Raise};
 use super::live::LivePeriod;
+use super::mark::Mark;
 use super::periods::{self, AllocationFact, PeriodFacts};
 use super::queue::Item;
 use super::totals::{self, Totals};
@@ -30,6 +32,8 @@ use crate::clock;
 const INTERVAL: Duration = Duration::from_millis(50);
 /// With more events than this to write, grants are written first.
 const GRANTS_FIRST: u64 = 500;
+/// How often the ledger's mark is written while there is anything to say.
+const MARKED_EVERY: Duration = Duration::from_secs(2);
 /// How old published totals get while nothing comes in.
 const TOLD_AT_LEAST: Duration = Duration::from_millis(250);
 /// First and longest pause between tries on a failing disk.
@@ -67,6 +71,8 @@ pub(super) struct Writer {
     pub(super) shown: Vec<(PeriodName, Vec<(i64, Breaker)>)>,
     pub(super) last_look: Instant,
     pub(super) totals: Totals,
+    pub(super) path: PathBuf,
+    pub(super) marked_at: Option<Instant>,
 }
 
 /// Why the thread ends.
@@ -202,6 +208,22 @@ impl Writer {
         }
         self.shared.health(true, None);
         self.raise(raises);
+        if self
+            .marked_at
+            .is_none_or(|at| taken_at.duration_since(at) >= MARKED_EVERY)
+        {
+            self.marked_at = Some(taken_at);
+            self.mark();
+        }
+    }
+
+    /// How far the ledger has come, for a later one that was restored from before.
+    fn mark(&self) {
+        let (live, teams) = (self.shared.live.load_full(), self.shared.teams.load_full());
+        let mark = Mark::of(self.files.holder(), self.files.batch, &live, &teams);
+        if let Err(error) = mark.write(&self.path) {
+            tracing::warn!(%error, "the ledger's mark cannot be written");
+        }
     }
 
     /// For whoever compares them with the counters.
@@ -371,6 +393,10 @@ impl Writer {
             "last_write_ms",
             super::rows::millis(clock::now()),
         )?;
+        let mark = Mark::read_from(&self.files.main)?;
+        if let Err(error) = mark.write(&self.path) {
+            tracing::warn!(%error, "the ledger's mark cannot be written");
+        }
         Ok(())
     }
 }

@@ -15,6 +15,7 @@
 mod conservation;
 mod conversation;
 mod crash;
+mod damage;
 mod evasion;
 mod http;
 mod process;

@@ -35,7 +35,9 @@ impl Process {
             .expect("serve");
         let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
         let mut address = |name: &str| {
-            let line = lines.next().expect("a line").expect("text");
+            let said = || std::fs::read_to_string(&log).unwrap_or_default();
+            let line = lines.next().unwrap_or_else(|| panic!("{}", said()));
+            let line = line.expect("text");
             let address = line
                 .strip_prefix(name)
                 .expect("its name")
@@ -90,9 +92,10 @@ impl Drop for Process {
     }
 }
 
-/// Runs another command of the real binary with the gateway's configuration.
+/// Runs another command of the real binary with the gateway's configuration; exit code 124 if it does not end.
 pub(crate) fn run(files: &Files, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_breakerbox"))
+    Command::new("timeout")
+        .args(["20", env!("CARGO_BIN_EXE_breakerbox")])
         .args(arguments)
         .arg("--config")
         .arg(files.config())
