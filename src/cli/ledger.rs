@@ -1,6 +1,7 @@
 //! `breakerbox ledger`.
 
 mod backup;
+mod export;
 mod verify;
 
 use std::path::PathBuf;
@@ -29,6 +30,8 @@ pub struct LedgerArgs {
 enum LedgerCommand {
     /// Check every file, and that events, rollups and accounts agree.
     Verify(verify::VerifyArgs),
+    /// Every event of a time, one line each: CSV, or CloudEvents as JSON lines.
+    Export(export::ExportArgs),
     /// Copy the ledger into a folder, beside a running `serve` or without one, and check the copy.
     Backup(backup::BackupArgs),
     /// Put a backup in the ledger's place, while no `serve` runs.
@@ -73,6 +76,7 @@ impl ConfigArgs {
 pub fn run(args: &LedgerArgs) -> ExitCode {
     let done = match &args.command {
         LedgerCommand::Verify(args) => verify::run(args),
+        LedgerCommand::Export(args) => export::run(args),
         LedgerCommand::Backup(args) => backup::run(args),
         LedgerCommand::Restore(args) => backup::restore(args),
         LedgerCommand::AcceptClock(args) => accept_clock(args),
@@ -91,4 +95,12 @@ fn accept_clock(args: &ConfigArgs) -> Result<ExitCode, ExitCode> {
 fn refuse(error: impl std::fmt::Display) -> ExitCode {
     complain(&format!("breakerbox: {error}\n"));
     ExitCode::from(NO)
+}
+
+/// A cell of a CSV: quoted where it must be (RFC 4180).
+fn quoted(cell: &str) -> String {
+    match cell.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", cell.replace('"', "\"\"")),
+        false => cell.to_owned(),
+    }
 }

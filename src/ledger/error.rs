@@ -81,6 +81,9 @@ pub enum OpenError {
         /// Why.
         cause: io::Error,
     },
+    /// Whoever was to take the rows cannot.
+    #[error("{0}")]
+    Output(io::Error),
     /// SQLite's own.
     #[error("{0}")]
     Sqlite(#[from] rusqlite::Error),

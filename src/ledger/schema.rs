@@ -9,6 +9,7 @@ use std::fmt::Write;
 use rusqlite::Connection;
 
 use super::OpenError;
+use super::rows::KINDS;
 use crate::budget::operation::{Class, Operation, Source};
 
 /// "BBOX": tells our files from others.
@@ -243,15 +244,7 @@ fn readable_view() -> String {
     );
     let class = names(&mut Class::ALL.iter().map(|value| value.name()), "class");
     let source = names(&mut Source::ALL.iter().map(|value| value.name()), "source");
-    let kinds = [
-        "measured",
-        "partial",
-        "uncertain",
-        "void",
-        "crash_adjustment",
-        "correction",
-    ];
-    let kind = names(&mut kinds.into_iter(), "kind");
+    let kind = names(&mut KINDS.into_iter(), "kind");
     let confidence = ["measured", "estimated", "imported", "adjusted"];
     let confidence = names(&mut confidence.into_iter(), "confidence");
     format!(

@@ -17,6 +17,7 @@ mod conversation;
 mod crash;
 mod damage;
 mod evasion;
+mod export;
 mod http;
 mod process;
 mod refusals;

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::super::progress::Progress;
-use super::{ConfigArgs, NO, print, refuse};
+use super::{ConfigArgs, NO, print, quoted, refuse};
 use crate::ledger::verify::{self, AccountVerdict, Asked, Verdict};
 
 /// Check every file, and that events, rollups and accounts agree.
@@ -182,15 +182,11 @@ fn csv(verdict: &Verdict) -> String {
     let mut text = format!("{}\n", HEADS.join(","));
     for account in &verdict.accounts {
         // Writing to a String cannot fail.
-        _ = writeln!(text, "{}", cells(account).map(quoted).join(","));
+        _ = writeln!(
+            text,
+            "{}",
+            cells(account).map(|cell| quoted(&cell)).join(",")
+        );
     }
     text
-}
-
-/// A cell of a CSV: quoted where it must be (RFC 4180).
-fn quoted(cell: String) -> String {
-    match cell.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", cell.replace('"', "\"\"")),
-        false => cell,
-    }
 }
