@@ -8,6 +8,7 @@ mod adopt;
 pub mod alerts;
 pub mod backup;
 mod batch;
+mod commands;
 mod days;
 mod error;
 pub mod event;
@@ -22,6 +23,7 @@ pub mod query;
 pub mod queue;
 mod recovery;
 pub mod restore;
+mod retention;
 mod rows;
 mod schema;
 mod sqlite;
@@ -45,6 +47,7 @@ use tokio::time::Instant;
 pub use self::adopt::Above;
 use self::alerts::AlertRow;
 use self::batch::Batch;
+use self::commands::Command;
 pub use self::error::{LedgerError, OpenError};
 use self::event::{SessionRow, TeamId};
 use self::live::LivePeriod;
@@ -52,8 +55,9 @@ use self::lock::Lock;
 use self::periods::{AllocationFact, PeriodFacts};
 use self::query::{UsageQuery, UsageRow};
 use self::queue::{EventSink, Queues};
+use self::retention::Retention;
 use self::totals::Totals;
-use self::writer::{Command, Writer};
+use self::writer::Writer;
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::Source;
 use crate::budget::period::{Period, PeriodName};
@@ -226,6 +230,7 @@ impl Ledger {
             totals: Totals::default(),
             path: path.clone(),
             marked_at: None,
+            retention: Retention::new(settings),
         };
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())

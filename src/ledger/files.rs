@@ -13,6 +13,7 @@ use super::batch::{AccountKey, Batch, Folded, RollupKey, RollupSums, account_of}
 use super::days;
 use super::event::{Event, SessionRow};
 use super::grants::Raise;
+use super::retention::Retention;
 use super::rows::{code, confidence_code, count, kind_code, millis};
 use crate::budget::breaker::Breaker;
 use crate::budget::period::PeriodName;
@@ -66,6 +67,12 @@ impl Files {
     /// Whether each event keeps a row.
     pub(super) fn keeps_rows(&self) -> bool {
         self.rows == EventRows::All
+    }
+
+    /// Drops days that are due.
+    pub(super) fn retain(&mut self, retention: &mut Retention) -> rusqlite::Result<()> {
+        let days = &mut self.days;
+        retention.look(&self.main, |day| drop(days.remove(&day)))
     }
 
     /// Writes a commit; what the accounts it settles on say then. May be called again with the same one after an

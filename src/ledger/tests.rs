@@ -38,6 +38,8 @@ impl Bench {
         let settings = LedgerSettings {
             path: self.path(),
             events: self.events,
+            events_keep_days: 400,
+            events_max_bytes: None,
         };
         Ledger::open(&settings, 2, crate::clock::now())
     }

@@ -5,27 +5,25 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::alerts::{self, AlertRow};
 use super::batch::{AccountKey, Batch};
-use super::event::TeamId;
+use super::commands::{Command, Reply};
 use super::files::{Commit, Files};
 use super::grants::{Grants, Raise};
 use super::live::LivePeriod;
 use super::mark::Mark;
-use super::periods::{self, AllocationFact, PeriodFacts};
+use super::periods;
 use super::queue::Item;
+use super::retention::Retention;
 use super::totals::{self, Totals};
 use super::{LedgerError, OpenError, Shared, files};
 use crate::budget::books::YearBooks;
 use crate::budget::breaker::Breaker;
-use crate::budget::operation::Source;
-use crate::budget::period::{Period, PeriodName};
+use crate::budget::period::PeriodName;
 use crate::clock;
 
 /// How often what came in is committed.
@@ -38,27 +36,6 @@ const MARKED_EVERY: Duration = Duration::from_secs(2);
 const TOLD_AT_LEAST: Duration = Duration::from_millis(250);
 /// First and longest pause between tries on a failing disk.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-
-type Reply<T> = SyncSender<Result<T, LedgerError>>;
-
-/// What the rest of the process asks of the ledger thread. Never the request path.
-pub(super) enum Command {
-    Team(String, Reply<TeamId>),
-    Period(Period, PeriodFacts, Reply<Arc<LivePeriod>>),
-    Allocations(
-        PeriodName,
-        Vec<AllocationFact>,
-        Timestamp,
-        String,
-        Reply<()>,
-    ),
-    RaiseAlert(AlertRow, Reply<bool>),
-    Rearm(TeamId, PeriodName, Vec<u32>, Timestamp, Reply<()>),
-    Stop(Reply<()>),
-    /// Ends at once, writing nothing: what `kill -9` leaves.
-    #[cfg(test)]
-    Abort,
-}
 
 /// The thread's own state.
 pub(super) struct Writer {
@@ -73,6 +50,7 @@ pub(super) struct Writer {
     pub(super) totals: Totals,
     pub(super) path: PathBuf,
     pub(super) marked_at: Option<Instant>,
+    pub(super) retention: Retention,
 }
 
 /// Why the thread ends.
@@ -102,6 +80,9 @@ impl Writer {
                 return Ok(end);
             }
             self.commit()?;
+            if let Err(error) = self.files.retain(&mut self.retention) {
+                tracing::warn!(%error, "old events cannot be dropped; trying again in a minute");
+            }
             std::thread::park_timeout(INTERVAL);
         }
     }
@@ -277,104 +258,6 @@ impl Writer {
         changed.filter(|(_, changed)| !changed.is_empty()).collect()
     }
 
-    fn commands(&mut self) -> Option<End> {
-        loop {
-            match self.commands.try_recv() {
-                Ok(Command::Stop(reply)) => return Some(End::Stopped(reply)),
-                #[cfg(test)]
-                Ok(Command::Abort) => return Some(End::Gone),
-                Ok(command) => self.obey(command),
-                Err(TryRecvError::Empty) => return None,
-                Err(TryRecvError::Disconnected) => return Some(End::Gone),
-            }
-        }
-    }
-
-    fn obey(&mut self, command: Command) {
-        // A reply nobody waits for any more is dropped.
-        let _gone = match command {
-            Command::Team(name, reply) => reply
-                .send(self.team(&name).map_err(LedgerError::from))
-                .is_err(),
-            Command::Period(period, facts, reply) => reply
-                .send(self.period(&period, &facts).map_err(LedgerError::from))
-                .is_err(),
-            Command::Allocations(period, facts, at, hash, reply) => {
-                let done = periods::record_allocations(&self.files.main, period, &facts, at, &hash);
-                reply.send(done.map_err(LedgerError::from)).is_err()
-            }
-            Command::RaiseAlert(alert, reply) => reply
-                .send(alerts::raise(&self.files.main, &alert).map_err(LedgerError::from))
-                .is_err(),
-            Command::Rearm(team, period, percents, at, reply) => {
-                let done = alerts::rearm(&self.files.main, team, period, &percents, at);
-                reply.send(done.map_err(LedgerError::from)).is_err()
-            }
-            Command::Stop(_) => false,
-            #[cfg(test)]
-            Command::Abort => false,
-        };
-    }
-
-    fn team(&mut self, name: &str) -> rusqlite::Result<TeamId> {
-        let teams = self.shared.teams.load_full();
-        let known = teams.iter().position(|known| known == name);
-        if let Some(id) = known {
-            return Ok(TeamId(u32::try_from(id).unwrap_or(u32::MAX)));
-        }
-        let id = u32::try_from(teams.len()).unwrap_or(u32::MAX);
-        self.files.main.execute(
-            "INSERT INTO team (id, name) VALUES (?, ?)",
-            rusqlite::params![id, name],
-        )?;
-        let mut grown = Vec::clone(&teams);
-        grown.push(name.to_owned());
-        self.shared.teams.store(Arc::new(grown));
-        Ok(TeamId(id))
-    }
-
-    fn period(
-        &mut self,
-        period: &Period,
-        facts: &PeriodFacts,
-    ) -> rusqlite::Result<Arc<LivePeriod>> {
-        let live = self.shared.live.load_full();
-        if let Some(known) = live
-            .iter()
-            .find(|live| live.books.period.name == period.name)
-        {
-            return Ok(Arc::clone(known));
-        }
-        periods::record(&self.files.main, period, facts)?;
-        let year = match self.years.iter().find(|(year, _)| *year == period.year) {
-            Some((_, books)) => Arc::clone(books),
-            None => {
-                let books = Arc::new(periods::year_sums(&self.files.main, period.year)?);
-                self.years.push((period.year, Arc::clone(&books)));
-                books
-            }
-        };
-        let teams = self.shared.teams.load_full().len();
-        let restored = Arc::new(periods::restore(&self.files.main, period, teams, year)?);
-        remember_shown(&mut self.shown, period.name, periods::shown_now(&restored));
-        self.restore_totals(&restored);
-        let mut grown = Vec::clone(&live);
-        grown.push(Arc::clone(&restored));
-        self.shared.live.store(Arc::new(grown));
-        Ok(restored)
-    }
-
-    /// Restored counters are compared with the ledger from what they are now.
-    fn restore_totals(&mut self, live: &LivePeriod) {
-        for (id, team) in (0_u32..).zip(live.teams().iter()) {
-            for source in Source::ALL {
-                let key = (live.books.period.name, TeamId(id), *source);
-                let settled = team.account(*source).figures().settled;
-                self.totals.restored(key, settled.micros());
-            }
-        }
-    }
-
     /// The last batch, then the grants are handed back.
     fn close(mut self) -> Result<(), LedgerError> {
         let mut tries = 0_u32;
@@ -401,7 +284,7 @@ impl Writer {
     }
 }
 
-fn remember_shown(
+pub(super) fn remember_shown(
     all: &mut Vec<(PeriodName, Vec<(i64, Breaker)>)>,
     period: PeriodName,
     changed: Vec<(i64, Breaker)>,

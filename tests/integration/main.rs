@@ -22,6 +22,7 @@ mod http;
 mod process;
 mod refusals;
 mod reload;
+mod retention;
 mod rooms;
 mod scrape;
 mod stage;
