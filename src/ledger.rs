@@ -8,7 +8,9 @@ mod adopt;
 pub mod alerts;
 pub mod backup;
 mod batch;
+mod booking;
 mod commands;
+pub mod correct;
 mod days;
 mod error;
 pub mod event;
@@ -231,6 +233,7 @@ impl Ledger {
             path: path.clone(),
             marked_at: None,
             retention: Retention::new(settings),
+            corrected_at: None,
         };
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())

@@ -1,6 +1,7 @@
 //! `breakerbox ledger`.
 
 mod backup;
+mod correct;
 mod export;
 mod verify;
 
@@ -32,6 +33,8 @@ enum LedgerCommand {
     Verify(verify::VerifyArgs),
     /// Every event of a time, one line each: CSV, or CloudEvents as JSON lines.
     Export(export::ExportArgs),
+    /// Say what an event shall have cost: by a line of its own, never by changing what was written.
+    Correct(correct::CorrectArgs),
     /// Copy the ledger into a folder, beside a running `serve` or without one, and check the copy.
     Backup(backup::BackupArgs),
     /// Put a backup in the ledger's place, while no `serve` runs.
@@ -77,6 +80,7 @@ pub fn run(args: &LedgerArgs) -> ExitCode {
     let done = match &args.command {
         LedgerCommand::Verify(args) => verify::run(args),
         LedgerCommand::Export(args) => export::run(args),
+        LedgerCommand::Correct(args) => correct::run(args),
         LedgerCommand::Backup(args) => backup::run(args),
         LedgerCommand::Restore(args) => backup::restore(args),
         LedgerCommand::AcceptClock(args) => accept_clock(args),

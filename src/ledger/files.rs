@@ -16,6 +16,7 @@ use super::grants::Raise;
 use super::retention::Retention;
 use super::rows::{code, confidence_code, count, kind_code, millis};
 use crate::budget::breaker::Breaker;
+use crate::budget::credits::MicroCredits;
 use crate::budget::period::PeriodName;
 use crate::config::checked::EventRows;
 
@@ -40,6 +41,8 @@ pub(super) struct Commit<'b> {
     pub(super) at: Timestamp,
     /// Why, in every row of it.
     pub(super) note: Option<&'b str>,
+    /// The wish it books, and what is added for it.
+    pub(super) correction: Option<(i64, MicroCredits)>,
 }
 
 impl Files {
@@ -69,6 +72,17 @@ impl Files {
         self.rows == EventRows::All
     }
 
+    /// The folder of the events files.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A wish that changes nothing is done.
+    pub(super) fn close_correction(&self, id: i64) -> rusqlite::Result<()> {
+        let sql = "UPDATE correction SET change = 0, batch = ? WHERE id = ?";
+        self.main.execute(sql, [self.batch, id]).map(drop)
+    }
+
     /// Drops days that are due.
     pub(super) fn retain(&mut self, retention: &mut Retention) -> rusqlite::Result<()> {
         let days = &mut self.days;
@@ -94,6 +108,12 @@ impl Files {
         write_sessions(&transaction, commit.batch.sessions.values())?;
         for (period, changed) in commit.shown {
             super::periods::record_shown(&transaction, *period, changed)?;
+        }
+        if let Some((id, change)) = commit.correction {
+            transaction.execute(
+                "UPDATE correction SET change = ?, batch = ? WHERE id = ?",
+                [change.micros(), number, id],
+            )?;
         }
         set_meta(&transaction, "batch", number)?;
         set_meta(&transaction, "last_write_ms", millis(commit.at))?;

@@ -240,6 +240,7 @@ fn charge(
             shown: &[],
             at: now,
             note: None,
+            correction: None,
         },
         teams,
     )?;

@@ -138,6 +138,7 @@ CREATE TABLE correction (               -- asked for by a person; the ledger thr
     change INTEGER,                     -- what was added for it; NULL until it is booked
     batch INTEGER
 ) STRICT;
+CREATE INDEX correction_open ON correction (id) WHERE change IS NULL;
 ";
 
 /// `events/YYYY-MM-DD.db`, from nothing to version 1.

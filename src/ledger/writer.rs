@@ -51,6 +51,7 @@ pub(super) struct Writer {
     pub(super) path: PathBuf,
     pub(super) marked_at: Option<Instant>,
     pub(super) retention: Retention,
+    pub(super) corrected_at: Option<Instant>,
 }
 
 /// Why the thread ends.
@@ -80,6 +81,7 @@ impl Writer {
                 return Ok(end);
             }
             self.commit()?;
+            self.corrections()?;
             if let Err(error) = self.files.retain(&mut self.retention) {
                 tracing::warn!(%error, "old events cannot be dropped; trying again in a minute");
             }
@@ -130,6 +132,7 @@ impl Writer {
             shown: &shown,
             at: clock::now(),
             note: None,
+            correction: None,
         };
         let teams = self.shared.teams.load_full();
         let written = self.files.write(&commit, &teams);
@@ -158,6 +161,7 @@ impl Writer {
             shown: &[],
             at: clock::now(),
             note: None,
+            correction: None,
         };
         self.files.write(&commit, &teams)?;
         self.raise(raises);

@@ -14,6 +14,7 @@
 
 mod conservation;
 mod conversation;
+mod corrections;
 mod crash;
 mod damage;
 mod evasion;
