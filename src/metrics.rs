@@ -222,6 +222,13 @@ impl AtScrape {
         );
         let help = "Events that kept no row of their own and are in the rollups only.";
         families.counter("events_folded_total", help, stats.events_folded());
+        let writing = if self.shared.ledger.health().writing {
+            1.0
+        } else {
+            0.0
+        };
+        let help = "1 while the disk takes what is written; 0 while it fails or stalls.";
+        families.gauge("ledger_writing", help, writing);
         self.conservation(families);
     }
 

@@ -27,6 +27,9 @@ pub struct ServeArgs {
     log: LogArgs,
 }
 
+/// How often it is looked whether the ledger thread runs.
+const WATCHDOG: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// Serves until a signal says to stop.
 pub fn run(args: ServeArgs) -> ExitCode {
     let guard = logging::start(args.log);
@@ -51,7 +54,7 @@ fn serve(gateway: Gateway) -> ExitCode {
         "proxy  http://{}\nadmin  http://{}\n",
         gateway.proxy, gateway.admin
     ));
-    if let Err(error) = wait_for_stop() {
+    if let Err(error) = wait_for_stop(&gateway) {
         complain(&format!("breakerbox: cannot wait for signals: {error}\n"));
     }
     let limit = gateway
@@ -78,17 +81,24 @@ fn serve(gateway: Gateway) -> ExitCode {
     }
 }
 
-fn wait_for_stop() -> std::io::Result<()> {
+/// Waits for a signal, or for the ledger thread to end: without it only a restart helps.
+fn wait_for_stop(gateway: &Gateway) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        let mut watchdog = tokio::time::interval(WATCHDOG);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
+                _ = watchdog.tick() => if !gateway.control.shared.ledger.is_alive() {
+                    tracing::error!("the ledger thread has ended: stopping, so that a restart brings it back");
+                    return Ok(());
+                },
+            }
         }
-        Ok(())
     })
 }

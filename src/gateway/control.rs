@@ -117,6 +117,7 @@ struct Taker {
     clock: PeriodClock,
     watcher: Watcher,
     conservation: Conservation,
+    was_writing: bool,
     in_force: [u8; 32],
     looks: u32,
 }
@@ -154,6 +155,7 @@ pub fn new(
     let taker = Taker {
         watcher: Watcher::new(control.shared.ledger.clone()),
         conservation: Conservation::default(),
+        was_writing: true,
         in_force: files.digest(),
         control: Arc::clone(&control),
         builder,
@@ -365,7 +367,17 @@ impl Taker {
                 }
             }
         }
-        let raised = self.watcher.look(&snapshot, now);
+        let health = self.control.shared.ledger.health();
+        if self.was_writing && !health.writing {
+            let error = health.last_error.unwrap_or_default();
+            tracing::error!(
+                error,
+                "the ledger is not written: spending goes on within grants only"
+            );
+        }
+        self.was_writing = health.writing;
+        // An alert is a row: while there is nowhere to write it, the state it tells of stays.
+        let raised = health.writing && self.watcher.look(&snapshot, now);
         let held = self.clock.held().map(str::to_owned);
         if raised || held != self.control.status().held {
             let alerts = self.watcher.counts();

@@ -33,6 +33,9 @@ pub(super) enum Command {
     /// Ends at once, writing nothing: what `kill -9` leaves.
     #[cfg(test)]
     Abort,
+    /// A fault of ours.
+    #[cfg(test)]
+    Panic,
 }
 
 impl Writer {
@@ -47,6 +50,26 @@ impl Writer {
                 Err(TryRecvError::Empty) => return None,
                 Err(TryRecvError::Disconnected) => return Some(End::Gone),
             }
+        }
+    }
+
+    /// Says no to what was asked while the disk fails; why the thread ends, if it was told to.
+    pub(super) fn refuse_commands(&mut self) -> Option<End> {
+        loop {
+            // A reply nobody waits for any more is dropped.
+            let _gone = match self.commands.try_recv() {
+                Ok(Command::Stop(reply)) => return Some(End::Stopped(reply)),
+                Ok(Command::Team(_, reply)) => reply.send(Err(LedgerError::Failing)).is_err(),
+                Ok(Command::Period(_, _, reply)) => reply.send(Err(LedgerError::Failing)).is_err(),
+                Ok(Command::RaiseAlert(_, reply)) => reply.send(Err(LedgerError::Failing)).is_err(),
+                Ok(Command::Allocations(_, _, _, _, reply) | Command::Rearm(_, _, _, _, reply)) => {
+                    reply.send(Err(LedgerError::Failing)).is_err()
+                }
+                #[cfg(test)]
+                Ok(Command::Abort | Command::Panic) => return Some(End::Gone),
+                Err(TryRecvError::Empty) => return None,
+                Err(TryRecvError::Disconnected) => return Some(End::Gone),
+            };
         }
     }
 
@@ -73,6 +96,8 @@ impl Writer {
             Command::Stop(_) => false,
             #[cfg(test)]
             Command::Abort => false,
+            #[cfg(test)]
+            Command::Panic => panic!("as the test wants it"),
         };
     }
 

@@ -137,6 +137,9 @@ pub enum LedgerError {
     /// The files.
     #[error("{0}")]
     Open(#[from] OpenError),
+    /// The disk does not take what is written.
+    #[error("the ledger cannot be written; /readyz?verbose tells why")]
+    Failing,
     /// What was asked cannot be done, and why.
     #[error("{0}")]
     Refused(String),

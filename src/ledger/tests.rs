@@ -532,3 +532,31 @@ fn a_ledger_of_version_1_is_brought_up_to_date_and_is_sound() {
     let figures = (account.events, account.folded, account.settled);
     assert_eq!(figures, (micros(5), micros(2), micros(7)), "one was folded");
 }
+
+#[test]
+fn a_ledger_thread_that_died_is_seen_and_does_not_keep_the_process() {
+    let bench = Bench::new();
+    let (ledger, _) = bench.open();
+    let (team, period) = live(&ledger);
+    let mut sink = ledger.sink(0);
+    spend(&ledger, &mut sink, team, &period, 5);
+    assert!(ledger.is_alive() && ledger.health().writing);
+    ledger.0.commands.send(Command::Panic).unwrap();
+    ledger.wake();
+    wait_for("it ends", || !ledger.is_alive());
+    let health = ledger.health();
+    assert!(!health.writing);
+    assert!(health.last_error.unwrap().contains("restart"));
+    sink.push(event(team, 5));
+    drop(sink);
+    assert!(ledger.team("support").is_err(), "nobody waits for it");
+    assert!(ledger.stop().is_err());
+    drop(ledger);
+    let (ledger, restart) = bench.open();
+    let charged: i64 = restart.adjustments.iter().map(|a| a.credits.micros()).sum();
+    assert!(
+        sums(&bench.path()).0 >= 5 && charged >= 0,
+        "the grant covers what was not written"
+    );
+    ledger.stop().unwrap();
+}

@@ -66,7 +66,11 @@ impl Writer {
         let end = loop {
             match self.writing() {
                 Ok(end) => break end,
-                Err(error) => self.disk_failing(&error),
+                Err(error) => {
+                    if let Some(end) = self.disk_failing(&error) {
+                        break end;
+                    }
+                }
             }
         };
         let End::Stopped(reply) = end else { return };
@@ -90,13 +94,16 @@ impl Writer {
     }
 
     /// Keeps what comes in, and tries again until the disk takes it. Nothing counted is dropped: rows beyond a
-    /// bound are folded into sums.
-    fn disk_failing(&mut self, first: &OpenError) {
+    /// bound are folded into sums. Questions are refused at once: whoever asks serves others too.
+    fn disk_failing(&mut self, first: &OpenError) -> Option<End> {
         tracing::error!(error = %first, "the ledger cannot be written: spending goes on within grants only");
         self.shared.health(false, Some(first.to_string()));
         let mut pause = RETRY.0;
         loop {
             self.shared.raised(); // whoever waits for a grant decides without it
+            if let Some(end) = self.refuse_commands() {
+                return Some(end);
+            }
             std::thread::park_timeout(pause);
             match self.commit() {
                 Ok(()) => break,
@@ -106,6 +113,7 @@ impl Writer {
         }
         tracing::info!("the ledger is writing again");
         self.shared.health(true, None);
+        None
     }
 
     /// Takes in what waits, and writes it with the grants that are due. Without anything to write it writes nothing.
@@ -135,7 +143,9 @@ impl Writer {
             correction: None,
         };
         let teams = self.shared.teams.load_full();
+        self.shared.busy(true);
         let written = self.files.write(&commit, &teams);
+        self.shared.busy(false);
         self.shared.stats.commits.note(now.elapsed());
         let accounts = written.inspect_err(|_| self.shared.stats.errors.add(1))?;
         self.committed(&accounts, now, raises, shown);
@@ -163,7 +173,10 @@ impl Writer {
             note: None,
             correction: None,
         };
-        self.files.write(&commit, &teams)?;
+        self.shared.busy(true);
+        let written = self.files.write(&commit, &teams);
+        self.shared.busy(false);
+        written.inspect_err(|_| self.shared.stats.errors.add(1))?;
         self.raise(raises);
         Ok(Vec::new())
     }

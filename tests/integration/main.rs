@@ -17,6 +17,7 @@ mod conversation;
 mod corrections;
 mod crash;
 mod damage;
+mod disk;
 mod evasion;
 mod export;
 mod http;
