@@ -1,7 +1,7 @@
 //! Writing a batch: the events files first, with the batch's number; then `breakerbox.db` with the same number, in
 //! one transaction. Rows above the number in `breakerbox.db` never counted, and are deleted at start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -28,6 +28,8 @@ pub(super) struct Files {
     pub(super) main: Connection,
     folder: PathBuf,
     days: BTreeMap<i64, Connection>,
+    /// Days with rows of the batch under way: of a try that failed, until they are deleted.
+    tried: BTreeSet<i64>,
     rows: EventRows,
     pub(super) batch: i64,
     holder: String,
@@ -57,6 +59,7 @@ impl Files {
             main,
             folder: days::folder(ledger),
             days: BTreeMap::new(),
+            tried: BTreeSet::new(),
             rows,
             batch,
             holder,
@@ -96,6 +99,7 @@ impl Files {
         commit: &Commit<'_>,
         teams: &[String],
     ) -> Result<Vec<(AccountKey, i64)>, OpenError> {
+        self.forget_tried()?;
         let number = self.batch.saturating_add(1);
         if !commit.batch.events.is_empty() {
             self.write_events(commit, number, teams)?;
@@ -119,7 +123,19 @@ impl Files {
         set_meta(&transaction, "last_write_ms", millis(commit.at))?;
         transaction.commit()?;
         self.batch = number;
+        self.tried.clear();
         Ok(accounts)
+    }
+
+    /// Deletes what an earlier try left, because the commit of the other file failed: whatever is written next gets
+    /// the number those rows have.
+    fn forget_tried(&mut self) -> Result<(), OpenError> {
+        while let Some(day) = self.tried.first().copied() {
+            let batch = self.batch;
+            self.day(day)?.execute(DELETE_ABOVE, [batch])?;
+            self.tried.remove(&day);
+        }
+        Ok(())
     }
 
     fn write_events(
@@ -138,12 +154,9 @@ impl Files {
                 .count();
             let to = from.saturating_add(run);
             let rows = events.get(from..to).unwrap_or_default();
+            self.tried.insert(day);
             let connection = self.day(day)?;
             let transaction = connection.transaction()?;
-            // What an earlier try of this batch left, because the commit of the other file failed: the last rows.
-            transaction
-                .prepare_cached(DELETE_ABOVE)?
-                .execute([number.saturating_sub(1)])?;
             write_event_rows(&transaction, rows, number, commit.note)?;
             let mut team = transaction.prepare_cached(
                 "INSERT INTO team (id, name) VALUES (?, ?) ON CONFLICT DO NOTHING",

@@ -560,3 +560,71 @@ fn a_ledger_thread_that_died_is_seen_and_does_not_keep_the_process() {
     );
     ledger.stop().unwrap();
 }
+
+fn check_verified(bench: &Bench, rows: u64) {
+    let mut asked = verify::Asked {
+        thorough: true,
+        progress: &mut |_, _, _| {},
+    };
+    let verdict = verify::verify(&bench.path(), &mut asked).unwrap();
+    assert!(verdict.is_sound(), "{verdict:?}");
+    assert_eq!(verdict.rows, rows);
+}
+
+/// Around midnight: requests of both days end in any order.
+#[test]
+fn a_batch_that_goes_back_and_forth_between_days_keeps_every_row() {
+    let bench = Bench::new();
+    let (ledger, _) = bench.open();
+    let (team, _period) = live(&ledger);
+    let mut sink = ledger.sink(0);
+    for at in 0..6 {
+        let hours = jiff::SignedDuration::from_hours(24 * (at % 2));
+        sink.push(Event {
+            at: crate::clock::now() - hours,
+            ..event(team, 5)
+        });
+    }
+    ledger.stop().unwrap();
+    check_verified(&bench, 6);
+}
+
+/// Rows written, `breakerbox.db` not; then grants go first, under the number those rows have.
+#[test]
+fn rows_of_a_try_that_failed_are_not_counted_with_the_next_commit() {
+    let bench = Bench::new();
+    let (ledger, _) = bench.open();
+    let (team, period) = live(&ledger);
+    let other = sqlite::open(&bench.path(), false).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut sink = ledger.sink(0);
+    for _ in 0..600 {
+        sink.push(event(team, 5));
+    }
+    wait_for("the disk is busy", || {
+        !ledger.health().writing && ledger.health().pending_events > 500
+    });
+    wait_for("a try failed", || ledger.stats().errors.get() > 0);
+    let (books, (limits, pool)) = (period.team(team), limits());
+    let ask = Ask {
+        class: Class::Standard,
+        estimate: micros(7),
+        bound: micros(7),
+        continued: false,
+    };
+    let reserve = || {
+        period
+            .books
+            .reserve((&books, &limits), &pool, &ask, MicroCredits::ZERO, || true)
+    };
+    assert!(reserve().is_err(), "nothing is granted yet");
+    other.execute_batch("ROLLBACK").unwrap();
+    let mut taken = None;
+    wait_for("a grant", || {
+        taken = reserve().ok();
+        taken.is_some()
+    });
+    period.books.void(&books, taken.unwrap());
+    ledger.stop().unwrap();
+    check_verified(&bench, 600);
+}
