@@ -6,6 +6,7 @@ pub mod demo;
 pub mod key;
 pub mod ledger;
 pub mod logging;
+mod progress;
 pub mod serve;
 pub mod simulator;
 
@@ -88,13 +89,14 @@ mod tests {
 
     #[test]
     fn every_command_shows_an_example() {
-        for command in Cli::command().get_subcommands() {
-            let shows = |command: &clap::Command| {
-                command
-                    .get_after_help()
-                    .is_some_and(|help| help.to_string().contains("breakerbox "))
-            };
-            assert!(shows(command), "{} has no example", command.get_name());
+        fn check(command: &clap::Command) {
+            for command in command.get_subcommands() {
+                let help = command.get_after_help().map(ToString::to_string);
+                let shows = help.is_some_and(|help| help.contains("breakerbox "));
+                assert!(shows, "{} has no example", command.get_name());
+                check(command);
+            }
         }
+        check(&Cli::command());
     }
 }

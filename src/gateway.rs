@@ -3,6 +3,7 @@
 //! Used by `serve`, `demo` and tests alike.
 
 pub mod build;
+pub mod conservation;
 pub mod control;
 pub mod periods;
 

@@ -4,27 +4,41 @@
 //! on the request path waits for it but a request whose grant is short. Invariant: nobody spends what is not
 //! written down here as granted.
 
+mod adopt;
 pub mod alerts;
+pub mod backup;
 mod batch;
+mod booking;
+mod commands;
+pub mod correct;
+mod days;
 mod error;
 pub mod event;
+pub mod export;
 mod files;
 mod grants;
+mod health;
 pub mod live;
 mod lock;
+mod mark;
 pub mod periods;
 pub mod query;
 pub mod queue;
 mod recovery;
+pub mod restore;
+mod retention;
 mod rows;
 mod schema;
 mod sqlite;
+pub mod stored;
+pub mod totals;
+pub mod verify;
 mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
@@ -33,24 +47,31 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub use self::adopt::Above;
 use self::alerts::AlertRow;
 use self::batch::Batch;
+use self::commands::Command;
 pub use self::error::{LedgerError, OpenError};
 use self::event::{SessionRow, TeamId};
+use self::health::Shared;
+pub use self::health::{Health, LedgerStats};
 use self::live::LivePeriod;
 use self::lock::Lock;
 use self::periods::{AllocationFact, PeriodFacts};
 use self::query::{UsageQuery, UsageRow};
 use self::queue::{EventSink, Queues};
-use self::writer::{Command, Writer};
+use self::retention::Retention;
+use self::totals::Totals;
+use self::writer::Writer;
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::Source;
 use crate::budget::period::{Period, PeriodName};
 use crate::config::checked::LedgerSettings;
-use crate::counters::{Count, Durations};
 
 /// How long a question to the ledger thread may wait; a disk that stalls longer is an error to whoever asked.
 const ANSWER: Duration = Duration::from_secs(10);
+/// How often whoever waits for an answer looks whether the disk stalls.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Questions waiting; the next one waits to be taken.
 const QUESTIONS: usize = 64;
 
@@ -63,6 +84,8 @@ pub struct Restart {
     pub last_write: Option<Timestamp>,
     /// Agent sessions of the last day.
     pub sessions: Vec<SessionRow>,
+    /// Event rows that were not counted.
+    pub above: Above,
 }
 
 /// A crash adjustment.
@@ -78,81 +101,6 @@ pub struct Adjustment {
     pub source: Source,
     /// What was granted and not durably settled.
     pub credits: MicroCredits,
-}
-
-/// Figures of the ledger thread.
-#[derive(Debug, Default)]
-pub struct LedgerStats {
-    /// Commits, tried or done.
-    pub commits: Durations,
-    /// Events written.
-    pub events: Count,
-    /// Events waiting to be written.
-    pub pending: Count,
-    /// Commits that failed.
-    pub errors: Count,
-    /// Micro-credits by which a batch's events, rollups and accounts differed; must stay 0.
-    pub difference: Count,
-    folded: AtomicU64,
-}
-
-impl LedgerStats {
-    /// Events that kept no row of their own and are in the rollups only.
-    pub fn events_folded(&self) -> u64 {
-        self.folded.load(Ordering::Relaxed)
-    }
-
-    fn folded(&self, count: u64) {
-        self.folded.fetch_add(count, Ordering::Relaxed);
-    }
-}
-
-/// Whether the disk takes what is written.
-#[derive(Clone, Debug)]
-pub struct Health {
-    /// It does.
-    pub writing: bool,
-    /// When it last did.
-    pub last_commit: Option<Timestamp>,
-    /// Events waiting to be written.
-    pub pending_events: u64,
-    /// Why it does not.
-    pub last_error: Option<String>,
-}
-
-/// What the ledger thread shares with the rest.
-#[derive(Debug)]
-struct Shared {
-    queues: Queues,
-    live: ArcSwap<Vec<Arc<LivePeriod>>>,
-    teams: ArcSwap<Vec<String>>,
-    notify: Vec<Arc<Notify>>,
-    stats: Arc<LedgerStats>,
-    health: ArcSwap<Health>,
-}
-
-impl Shared {
-    fn health(&self, writing: bool, last_error: Option<String>) {
-        let pending_events = self.stats.pending.get();
-        let last_commit = if writing {
-            Some(crate::clock::now())
-        } else {
-            self.health.load().last_commit
-        };
-        self.health.store(Arc::new(Health {
-            writing,
-            last_commit,
-            pending_events,
-            last_error,
-        }));
-    }
-
-    /// Whoever waits for a grant looks again.
-    fn raised(&self) {
-        self.notify
-            .iter()
-            .for_each(|worker| worker.notify_waiters());
-    }
 }
 
 /// The ledger, from any thread.
@@ -200,6 +148,8 @@ impl Ledger {
             notify: std::iter::repeat_with(Arc::default).take(workers).collect(),
             stats: Arc::default(),
             health: ArcSwap::from_pointee(health),
+            totals: ArcSwap::default(),
+            busy_since_ms: AtomicU64::default(),
         });
         let writer = Writer {
             files,
@@ -210,6 +160,11 @@ impl Ledger {
             years: Vec::new(),
             shown: Vec::new(),
             last_look: Instant::now(),
+            totals: Totals::default(),
+            path: path.clone(),
+            marked_at: None,
+            retention: Retention::new(settings),
+            corrected_at: None,
         };
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
@@ -234,14 +189,26 @@ impl Ledger {
         command: impl FnOnce(SyncSender<Result<T, LedgerError>>) -> Command,
     ) -> Result<T, LedgerError> {
         let (reply, answer) = sync_channel(1);
+        if self.0.shared.stalled().is_some() {
+            return Err(LedgerError::NoAnswer);
+        }
         self.0
             .commands
-            .send(command(reply))
+            .try_send(command(reply))
             .map_err(|_| LedgerError::NoAnswer)?;
         self.wake();
-        answer
-            .recv_timeout(ANSWER)
-            .map_err(|_| LedgerError::NoAnswer)?
+        let began = Instant::now();
+        loop {
+            match answer.recv_timeout(LOOK_AGAIN) {
+                Ok(answer) => return answer,
+                Err(RecvTimeoutError::Disconnected) => return Err(LedgerError::NoAnswer),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            // Whoever asks has others to serve: a disk that stalls is not waited for.
+            if began.elapsed() >= ANSWER || self.0.shared.stalled().is_some() {
+                return Err(LedgerError::NoAnswer);
+            }
+        }
     }
 
     /// The number of a team, for ever; a new one is written down first.
@@ -326,15 +293,55 @@ impl Ledger {
 
     /// Whether the disk takes what is written.
     pub fn health(&self) -> Health {
-        Health {
+        let health = Health {
             pending_events: self.0.shared.stats.pending.get(),
             ..Health::clone(&self.0.shared.health.load())
+        };
+        let trouble = if self.is_alive() {
+            let stalled = self.0.shared.stalled();
+            stalled.map(|since| {
+                format!(
+                    "the disk stalls: a commit takes {} s already",
+                    since.as_secs()
+                )
+            })
+        } else {
+            Some("the ledger thread has ended: nothing is written any more; restart".to_owned())
+        };
+        match trouble {
+            Some(error) => Health {
+                writing: false,
+                last_error: Some(error),
+                ..health
+            },
+            None => health,
         }
+    }
+
+    /// Whether the ledger thread runs. Without it nothing is granted or written down any more.
+    pub fn is_alive(&self) -> bool {
+        let join = self
+            .0
+            .join
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        join.as_ref()
+            .is_none_or(|(thread, _)| !thread.is_finished())
     }
 
     /// Figures for metrics.
     pub fn stats(&self) -> &LedgerStats {
         &self.0.shared.stats
+    }
+
+    /// Running totals of everything written so far.
+    pub fn totals(&self) -> Arc<Totals> {
+        self.0.shared.totals.load_full()
+    }
+
+    /// The periods whose counters are in memory.
+    pub fn live(&self) -> Arc<Vec<Arc<LivePeriod>>> {
+        self.0.shared.live.load_full()
     }
 
     /// Writes an alert down; false if it was raised before.
@@ -389,7 +396,7 @@ impl Ledger {
     /// # Errors
     /// When the last batch cannot be written; what is lost then is charged as granted at the next start.
     pub fn stop(&self) -> Result<(), LedgerError> {
-        let stopped = self.ask(Command::Stop);
+        let stopped = self.ask_to_stop();
         let join = self
             .0
             .join
@@ -397,12 +404,29 @@ impl Ledger {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .take();
         if let Some((thread, lock)) = join {
-            if thread.join().is_err() {
+            if !thread.is_finished() && stopped.is_err() && self.0.shared.stalled().is_some() {
+                tracing::error!(
+                    "the disk stalls: what is not written is charged at the next start"
+                );
+            } else if thread.join().is_err() {
                 tracing::error!("the ledger thread panicked");
             }
             drop(lock);
         }
         stopped
+    }
+
+    /// Also of a disk that stalls: it may be back within the time an answer may take.
+    fn ask_to_stop(&self) -> Result<(), LedgerError> {
+        let (reply, answer) = sync_channel(1);
+        self.0
+            .commands
+            .try_send(Command::Stop(reply))
+            .map_err(|_| LedgerError::NoAnswer)?;
+        self.wake();
+        answer
+            .recv_timeout(ANSWER)
+            .map_err(|_| LedgerError::NoAnswer)?
     }
 
     #[cfg(test)]

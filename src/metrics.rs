@@ -36,6 +36,10 @@ pub struct Elsewhere {
     pub alerts: Vec<(Arc<str>, &'static str, u64)>,
     /// The period is held because the clock is not trusted.
     pub clock_held: bool,
+    /// By how many micro-credits counters, metrics and ledger are apart, by team.
+    pub differences: Vec<(Arc<str>, u64)>,
+    /// Micro-credits reserved while no request is in flight, by team.
+    pub reserved_by_nobody: Vec<(Arc<str>, u64)>,
 }
 
 /// Everything, as text for Prometheus.
@@ -218,9 +222,31 @@ impl AtScrape {
         );
         let help = "Events that kept no row of their own and are in the rollups only.";
         families.counter("events_folded_total", help, stats.events_folded());
-        let help =
-            "Micro-credits by which events, rollups and accounts of a batch differed; must stay 0.";
-        families.counter("ledger_difference_total", help, stats.difference.get());
+        let writing = if self.shared.ledger.health().writing {
+            1.0
+        } else {
+            0.0
+        };
+        let help = "1 while the disk takes what is written; 0 while it fails or stalls.";
+        families.gauge("ledger_writing", help, writing);
+        self.conservation(families);
+    }
+
+    fn conservation(&self, families: &mut Families) {
+        let help = "Micro-credits by which a team's counters, metrics, events, rollups and accounts are apart; must stay 0.";
+        let name = "conservation_difference_microcredits";
+        let mut apart = Family::gauge(name, help, &["team"]);
+        for (team, micros) in &self.elsewhere.differences {
+            apart.add(&[team], count(*micros));
+        }
+        families.keep(apart);
+        let help = "Micro-credits a team has reserved while no request is in flight; must stay 0.";
+        let name = "reserved_by_nobody_microcredits";
+        let mut reserved = Family::gauge(name, help, &["team"]);
+        for (team, micros) in &self.elsewhere.reserved_by_nobody {
+            reserved.add(&[team], count(*micros));
+        }
+        families.keep(reserved);
     }
 
     fn process(&self, families: &mut Families) {

@@ -153,6 +153,11 @@ impl Account {
         self.limit_hint.store(limit.micros(), Ordering::Release);
     }
 
+    /// Takes back a grant whose spending a correction takes away: before the ledger writes it down.
+    pub(crate) fn lower_grant(&self, by: MicroCredits) {
+        sub(&self.granted, by);
+    }
+
     /// What the ledger has durably written down becomes spendable. Never lowers.
     pub fn raise_grant(&self, granted: MicroCredits) {
         self.granted.fetch_max(granted.micros(), Ordering::AcqRel);

@@ -53,6 +53,17 @@ pub struct YearBooks {
     pub overage: Total,
 }
 
+impl YearBooks {
+    /// Adds or takes away what a person decided of a period that is over.
+    pub fn correct(&self, source: Source, change: MicroCredits) {
+        let total = match source {
+            Source::Own | Source::Buffer | Source::Burst => &self.committed,
+            Source::Overage => &self.overage,
+        };
+        total.adjust(change.micros());
+    }
+}
+
 /// The sums of one period that shared limits are checked on. Teams' accounts are held beside them.
 #[derive(Debug)]
 pub struct PeriodBooks {
@@ -302,6 +313,17 @@ impl PeriodBooks {
         let account = team.account(source);
         account.unexpose(bound);
         account.uncommit(estimate);
+    }
+
+    /// Adds or takes away what a person decided, settled at once, whatever the limits.
+    pub fn correct(&self, team: &TeamBooks, source: Source, change: MicroCredits) {
+        team.account(source)
+            .settle(MicroCredits::ZERO, MicroCredits::ZERO, change);
+        let counted = Counted {
+            year: source != Source::Overage,
+            pool: matches!(source, Source::Own | Source::Buffer),
+        };
+        self.adjust(source, counted, change.micros());
     }
 
     /// Raises what a request in flight may cost; true if the grant covers it already.

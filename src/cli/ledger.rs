@@ -1,5 +1,10 @@
 //! `breakerbox ledger`.
 
+mod backup;
+mod correct;
+mod export;
+mod verify;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -7,12 +12,15 @@ use clap::{Args, Subcommand};
 
 use super::{NO, USAGE, complain, print};
 use crate::clock;
+use crate::config::checked::Checked;
 use crate::config::load::{self, Files, Sources};
 
 /// The ledger's own commands.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
+Examples:
+  breakerbox ledger verify --config config/breakerbox.toml
+  breakerbox ledger backup /var/backups/breakerbox/2026-11-24 --config config/breakerbox.toml
   breakerbox ledger accept-clock --config config/breakerbox.toml")]
 pub struct LedgerArgs {
     #[command(subcommand)]
@@ -21,39 +29,82 @@ pub struct LedgerArgs {
 
 #[derive(Debug, Subcommand)]
 enum LedgerCommand {
+    /// Check every file, and that events, rollups and accounts agree.
+    Verify(verify::VerifyArgs),
+    /// Every event of a time, one line each: CSV, or CloudEvents as JSON lines.
+    Export(export::ExportArgs),
+    /// Say what an event shall have cost: by a line of its own, never by changing what was written.
+    Correct(correct::CorrectArgs),
+    /// Copy the ledger into a folder, beside a running `serve` or without one, and check the copy.
+    Backup(backup::BackupArgs),
+    /// Put a backup in the ledger's place, while no `serve` runs.
+    Restore(backup::RestoreArgs),
     /// Say that the wall clock is right, after it jumped: a held period goes on.
     #[command(after_help = "\
 Example:
   breakerbox ledger accept-clock --config config/breakerbox.toml
 
 Works beside a running `serve`, which takes it up within a second.")]
-    AcceptClock {
-        /// The gateway's file.
-        #[arg(long, default_value = "config/breakerbox.toml")]
-        config: PathBuf,
-    },
+    AcceptClock(ConfigArgs),
+}
+
+/// Which ledger.
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// The gateway's file.
+    #[arg(long, default_value = "config/breakerbox.toml")]
+    config: PathBuf,
+}
+
+impl ConfigArgs {
+    /// The configuration, or the exit code after its faults were said.
+    fn read(&self) -> Result<Checked, ExitCode> {
+        let files = Files::read(&Sources::new(self.config.clone()));
+        match files.and_then(|files| load::check(&files, clock::now())) {
+            Ok((checked, _)) => Ok(checked),
+            Err(faults) => {
+                complain(&format!("{faults}\n"));
+                Err(ExitCode::from(USAGE))
+            }
+        }
+    }
+
+    /// The ledger's file.
+    fn ledger(&self) -> Result<PathBuf, ExitCode> {
+        Ok(self.read()?.gateway.ledger.path)
+    }
 }
 
 /// Runs `ledger`.
 pub fn run(args: &LedgerArgs) -> ExitCode {
-    let LedgerCommand::AcceptClock { config } = &args.command;
-    let files = Files::read(&Sources::new(config.clone()));
-    let checked = match files.and_then(|files| load::check(&files, clock::now())) {
-        Ok((checked, _)) => checked,
-        Err(faults) => {
-            complain(&format!("{faults}\n"));
-            return ExitCode::from(USAGE);
-        }
+    let done = match &args.command {
+        LedgerCommand::Verify(args) => verify::run(args),
+        LedgerCommand::Export(args) => export::run(args),
+        LedgerCommand::Correct(args) => correct::run(args),
+        LedgerCommand::Backup(args) => backup::run(args),
+        LedgerCommand::Restore(args) => backup::restore(args),
+        LedgerCommand::AcceptClock(args) => accept_clock(args),
     };
+    done.unwrap_or_else(|code| code)
+}
+
+fn accept_clock(args: &ConfigArgs) -> Result<ExitCode, ExitCode> {
     let now = clock::now();
-    match crate::ledger::accept_clock(&checked.gateway.ledger.path, now) {
-        Ok(()) => {
-            print(&format!("accepted: it is {now}\n"));
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            complain(&format!("breakerbox: {error}\n"));
-            ExitCode::from(NO)
-        }
+    crate::ledger::accept_clock(&args.ledger()?, now).map_err(refuse)?;
+    print(&format!("accepted: it is {now}\n"));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says why the answer is no.
+fn refuse(error: impl std::fmt::Display) -> ExitCode {
+    complain(&format!("breakerbox: {error}\n"));
+    ExitCode::from(NO)
+}
+
+/// A cell of a CSV: quoted where it must be (RFC 4180).
+fn quoted(cell: &str) -> String {
+    match cell.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", cell.replace('"', "\"\"")),
+        false => cell.to_owned(),
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::logging::{self, LogArgs};
 use super::{NO, USAGE, complain};
@@ -27,6 +27,9 @@ pub struct ServeArgs {
     log: LogArgs,
 }
 
+/// How often it is looked whether the ledger thread runs.
+const WATCHDOG: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// Serves until a signal says to stop.
 pub fn run(args: ServeArgs) -> ExitCode {
     let guard = logging::start(args.log);
@@ -47,11 +50,13 @@ pub fn run(args: ServeArgs) -> ExitCode {
 }
 
 fn serve(gateway: Gateway) -> ExitCode {
+    // Before anybody is told that it runs: a signal that comes at once must end it as any other.
+    let signals = Signals::new();
     super::print(&format!(
         "proxy  http://{}\nadmin  http://{}\n",
         gateway.proxy, gateway.admin
     ));
-    if let Err(error) = wait_for_stop() {
+    if let Err(error) = signals.and_then(|signals| signals.wait(&gateway)) {
         complain(&format!("breakerbox: cannot wait for signals: {error}\n"));
     }
     let limit = gateway
@@ -78,17 +83,43 @@ fn serve(gateway: Gateway) -> ExitCode {
     }
 }
 
-fn wait_for_stop() -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        Ok(())
-    })
+/// SIGTERM and SIGINT, heard from when this is made.
+struct Signals {
+    runtime: tokio::runtime::Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let entered = runtime.enter();
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        drop(entered);
+        Ok(Self {
+            runtime,
+            terminate,
+            interrupt,
+        })
+    }
+
+    /// Waits for a signal, or for the ledger thread to end: without it only a restart helps.
+    fn wait(mut self, gateway: &Gateway) -> std::io::Result<()> {
+        self.runtime.block_on(async {
+            let mut watchdog = tokio::time::interval(WATCHDOG);
+            loop {
+                tokio::select! {
+                    _ = self.terminate.recv() => return Ok(()),
+                    _ = self.interrupt.recv() => return Ok(()),
+                    _ = watchdog.tick() => if !gateway.control.shared.ledger.is_alive() {
+                        tracing::error!("the ledger thread has ended: stopping, so that a restart brings it back");
+                        return Ok(());
+                    },
+                }
+            }
+        })
+    }
 }

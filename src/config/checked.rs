@@ -136,7 +136,14 @@ pub struct LedgerSettings {
     pub path: PathBuf,
     /// Whether each billable operation keeps a row of its own.
     pub events: EventRows,
+    /// Days an events file is kept.
+    pub events_keep_days: u32,
+    /// The most all events files together may take; the oldest go first, today's never.
+    pub events_max_bytes: Option<u64>,
 }
+
+/// `events_keep_days` where nothing is said: a contract year and a month to close it.
+pub const EVENTS_KEEP_DAYS: u32 = 400;
 
 /// `events = "all" | "rollups"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

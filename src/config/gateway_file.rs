@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use http::uri::Authority;
 
 use super::checked::{
-    EventRows, Gateway, LedgerSettings, Listen, Mode, Unpriced, UnpricedPolicy, Upstream, Upstreams,
+    EVENTS_KEEP_DAYS, EventRows, Gateway, LedgerSettings, Listen, Mode, Unpriced, UnpricedPolicy,
+    Upstream, Upstreams,
 };
 use super::limits_file;
 use super::reader::Reader;
@@ -15,6 +16,9 @@ use crate::budget::credits::MicroCredits;
 
 /// The most worker threads: far above the cores of any machine.
 const WORKERS_MAX: u64 = 1_024;
+
+/// The longest events are kept: a century, which is for ever.
+const KEEP_DAYS_MAX: u64 = 36_500;
 
 /// Reads the file. `folder` is what its relative paths are relative to.
 pub(super) fn read(source: &Source<'_>, folder: &Path) -> Option<Gateway> {
@@ -186,6 +190,8 @@ fn ledger(root: &Reader<'_, '_>, folder: &Path) -> LedgerSettings {
     let mut ledger = LedgerSettings {
         path: folder.join("data/breakerbox.db"),
         events: EventRows::All,
+        events_keep_days: EVENTS_KEEP_DAYS,
+        events_max_bytes: None,
     };
     let Some(table) = root.table("ledger") else {
         return ledger;
@@ -193,6 +199,10 @@ fn ledger(root: &Reader<'_, '_>, folder: &Path) -> LedgerSettings {
     let store = table.parsed("store", |text| store(text, folder));
     let events = [("all", EventRows::All), ("rollups", EventRows::Rollups)];
     ledger.events = table.word("events", &events).unwrap_or(ledger.events);
+    let keep = table.integer("events_keep_days", 1..=KEEP_DAYS_MAX);
+    let keep = keep.and_then(|at| u32::try_from(at.value).ok());
+    ledger.events_keep_days = keep.unwrap_or(EVENTS_KEEP_DAYS);
+    ledger.events_max_bytes = table.size("events_max_bytes").map(|at| at.value);
     if table.has("local") {
         let help = "leave it out: store = \"sqlite:PATH\" is the local one";
         let message = "local is for several nodes, which come with a later version";

@@ -59,6 +59,8 @@ fn what_is_not_written_has_its_default() {
     );
     assert_eq!(gateway.ledger.path, Path::new("/etc/bb/data/breakerbox.db"));
     assert_eq!(gateway.ledger.events, EventRows::All);
+    assert_eq!(gateway.ledger.events_keep_days, 400);
+    assert_eq!(gateway.ledger.events_max_bytes, None);
     assert!(gateway.mode.enforce && !gateway.mode.rate_limit_headers);
     let unpriced = gateway.unpriced;
     assert_eq!(unpriced.api, UnpricedPolicy::Refuse);
@@ -73,7 +75,7 @@ fn what_is_written_is_meant() {
         "[listen]\nproxy = \"0.0.0.0:80\"\nadmin = \"[::1]:0\"\nhealth = \"0.0.0.0:9091\"\nworkers = 3\n\
          [limits]\nhead_bytes = 32768\nprice_body_bytes = \"2MiB\"\nconnect_timeout = \"250ms\"\n\
          total_timeout = \"1h\"\non_late_5xx = \"void\"\n\
-         [ledger]\nstore = \"sqlite:/var/lib/bb.db\"\nevents = \"rollups\"\n\
+         [ledger]\nstore = \"sqlite:/var/lib/bb.db\"\nevents = \"rollups\"\nevents_keep_days = 30\nevents_max_bytes = \"50GiB\"\n\
          [mode]\nduplicate_turns = \"charge\"\nrate_limit_headers = true\n\
          [unpriced]\norg = \"charge:0.5\"\napi = \"pass\"\n",
     );
@@ -87,6 +89,8 @@ fn what_is_written_is_meant() {
     assert_eq!(gateway.limits.on_late_5xx, OnLate5xx::Void);
     assert_eq!(gateway.ledger.path, Path::new("/var/lib/bb.db"));
     assert_eq!(gateway.ledger.events, EventRows::Rollups);
+    assert_eq!(gateway.ledger.events_keep_days, 30);
+    assert_eq!(gateway.ledger.events_max_bytes, Some(50 << 30));
     assert!(gateway.mode.rate_limit_headers);
     let half = MicroCredits::from_micros(500_000);
     assert_eq!(gateway.unpriced.org, UnpricedPolicy::Charge(half));

@@ -104,7 +104,12 @@ fn limits(limits: &Limits) -> Settings {
 }
 
 fn ledger(ledger: &LedgerSettings) -> Settings {
-    let LedgerSettings { path, events } = ledger;
+    let LedgerSettings {
+        path,
+        events,
+        events_keep_days,
+        events_max_bytes,
+    } = ledger;
     let events = match events {
         EventRows::All => "all",
         EventRows::Rollups => "rollups",
@@ -112,6 +117,8 @@ fn ledger(ledger: &LedgerSettings) -> Settings {
     vec![
         ("store", format!("sqlite:{}", path.display())),
         ("events", events.to_owned()),
+        ("events_keep_days", events_keep_days.to_string()),
+        ("events_max_bytes", or_none(events_max_bytes.as_ref())),
     ]
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::build::Builder;
+use super::conservation::{Conservation, Conserved};
 use super::periods::PeriodClock;
 use crate::alerts::Watcher;
 use crate::clock;
@@ -38,6 +39,7 @@ pub struct Control {
     /// What the workers share.
     pub shared: Arc<Shared>,
     status: ArcSwap<Status>,
+    conserved: ArcSwap<Conserved>,
     questions: mpsc::Sender<Question>,
     stop: Arc<Notify>,
     #[expect(
@@ -114,6 +116,8 @@ struct Taker {
     builder: Builder,
     clock: PeriodClock,
     watcher: Watcher,
+    conservation: Conservation,
+    was_writing: bool,
     in_force: [u8; 32],
     looks: u32,
 }
@@ -141,6 +145,7 @@ pub fn new(
     };
     let control = Arc::new(Control {
         status: ArcSwap::from_pointee(status),
+        conserved: ArcSwap::default(),
         questions: sender,
         stop: Arc::default(),
         decisions: Default::default(),
@@ -149,6 +154,8 @@ pub fn new(
     let watch = Watch::new(sources, files);
     let taker = Taker {
         watcher: Watcher::new(control.shared.ledger.clone()),
+        conservation: Conservation::default(),
+        was_writing: true,
         in_force: files.digest(),
         control: Arc::clone(&control),
         builder,
@@ -200,14 +207,21 @@ impl Control {
 
     /// Figures for metrics that are not counted by workers.
     pub fn metrics(&self) -> Elsewhere {
-        let status = self.status();
+        let (status, conserved) = (self.status(), self.conserved());
         Elsewhere {
+            differences: conserved.differences.clone(),
+            reserved_by_nobody: conserved.reserved_by_nobody.clone(),
             reloads_accepted: status.reloads_accepted,
             reloads_rejected: status.reloads_rejected,
             last_reload_s: status.loaded_at.as_second(),
             alerts: status.alerts.clone(),
             clock_held: status.held.is_some(),
         }
+    }
+
+    /// Whether counters, metrics and ledger agree.
+    pub fn conserved(&self) -> Arc<Conserved> {
+        self.conserved.load_full()
     }
 
     /// Ends the control thread.
@@ -353,7 +367,17 @@ impl Taker {
                 }
             }
         }
-        let raised = self.watcher.look(&snapshot, now);
+        let health = self.control.shared.ledger.health();
+        if self.was_writing && !health.writing {
+            let error = health.last_error.unwrap_or_default();
+            tracing::error!(
+                error,
+                "the ledger is not written: spending goes on within grants only"
+            );
+        }
+        self.was_writing = health.writing;
+        // An alert is a row: while there is nowhere to write it, the state it tells of stays.
+        let raised = health.writing && self.watcher.look(&snapshot, now);
         let held = self.clock.held().map(str::to_owned);
         if raised || held != self.control.status().held {
             let alerts = self.watcher.counts();
@@ -362,6 +386,8 @@ impl Taker {
                 status.alerts = alerts;
             });
         }
+        let conserved = self.conservation.look(&self.control.shared);
+        self.control.conserved.store(Arc::new(conserved));
         self.looks = self.looks.wrapping_add(1);
         if self.looks.rem_euclid(EXPIRE_EVERY_LOOKS) == 0 {
             self.control.shared.sessions.expire(now);

@@ -42,18 +42,24 @@ pub(super) struct RollupSums {
 /// An account by its row's key, without the holder.
 pub(super) type AccountKey = (PeriodName, TeamId, Source);
 
+/// Events that keep no row of their own, and what they cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Folded {
+    pub(super) rows: u64,
+    pub(super) micros: i64,
+}
+
 /// Events and their sums.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     /// Rows for the events files.
     pub(super) events: Vec<Event>,
+    pub(super) folded: BTreeMap<AccountKey, Folded>,
     pub(super) rollups: HashMap<RollupKey, RollupSums, foldhash::fast::RandomState>,
     pub(super) settled: BTreeMap<AccountKey, i64>,
     pub(super) sessions: HashMap<CompactString, SessionRow>,
     /// Events taken in, raw or folded.
     pub(super) count: u64,
-    /// What they cost, to compare the sums with.
-    pub(super) total_micros: i128,
 }
 
 impl Batch {
@@ -73,8 +79,17 @@ impl Batch {
         let kept = keep_raw && self.events.len() < RAW_MAX;
         if kept {
             self.events.push(event);
+        } else {
+            let (key, micros) = (account_of(&event), event.credits.micros());
+            self.fold(key, Folded { rows: 1, micros });
         }
         kept
+    }
+
+    fn fold(&mut self, key: AccountKey, more: Folded) {
+        let folded = self.folded.entry(key).or_default();
+        folded.rows = folded.rows.saturating_add(more.rows);
+        folded.micros = folded.micros.saturating_add(more.micros);
     }
 
     /// Keeps the newest row of a session.
@@ -95,13 +110,9 @@ impl Batch {
             input_tokens: event.usage.input_tokens,
             output_tokens: event.usage.output_tokens,
         });
-        let settled = self
-            .settled
-            .entry((event.period, event.team, event.source))
-            .or_default();
+        let settled = self.settled.entry(account_of(event)).or_default();
         *settled = settled.saturating_add(credits);
         self.count = self.count.saturating_add(1);
-        self.total_micros = self.total_micros.saturating_add(i128::from(credits));
     }
 
     /// Takes another batch's sums; its rows are gone already.
@@ -116,25 +127,16 @@ impl Batch {
             .sessions
             .into_values()
             .for_each(|session| self.remember(session));
+        for (key, folded) in other.folded {
+            self.fold(key, folded);
+        }
         self.count = self.count.saturating_add(other.count);
-        self.total_micros = self.total_micros.saturating_add(other.total_micros);
     }
+}
 
-    /// The difference between what events cost and what accounts and rollups say; must be 0.
-    pub(super) fn difference(&self) -> i128 {
-        let rollups: i128 = self
-            .rollups
-            .values()
-            .map(|sums| i128::from(sums.credits_micros))
-            .sum();
-        let settled: i128 = self
-            .settled
-            .values()
-            .map(|micros| i128::from(*micros))
-            .sum();
-        let apart = |sum: i128| self.total_micros.saturating_sub(sum).saturating_abs();
-        apart(rollups).max(apart(settled))
-    }
+/// The account an event is settled on.
+pub(super) const fn account_of(event: &Event) -> AccountKey {
+    (event.period, event.team, event.source)
 }
 
 impl RollupKey {

@@ -1,7 +1,7 @@
 //! Why a ledger is not opened, and why a question is not answered.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::query;
 
@@ -17,15 +17,25 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// Damaged.
-    #[error("the ledger {} is damaged: {detail}. Restore it from a backup, or move it away to start from nothing; it is never opened as empty", path.display())]
+    #[error("the ledger {} is damaged: {detail}. Restore it with `breakerbox ledger restore BACKUP`, or move it and its events folder away to start from nothing; it is never opened as empty", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What SQLite says.
         detail: String,
     },
+    /// A day's events file is damaged.
+    #[error("the events of {day} are damaged: {detail}. The counters are not: they are in breakerbox.db. Restore {} with `breakerbox ledger restore BACKUP`, or move it away to go on without that day's rows", path.display())]
+    DamagedDay {
+        /// The day.
+        day: String,
+        /// Its file.
+        path: PathBuf,
+        /// What SQLite says.
+        detail: String,
+    },
     /// Gone, while its events are still there.
-    #[error("the ledger {} is missing, but its events are there. Restore it from a backup, or move the events folder away to start from nothing", path.display())]
+    #[error("the ledger {} is missing, but its events or its mark are there. Restore it with `breakerbox ledger restore BACKUP`, or move the events folder and {}.mark away to start from nothing", path.display(), path.display())]
     Missing {
         /// Where it should be.
         path: PathBuf,
@@ -35,6 +45,16 @@ pub enum OpenError {
         "the ledger has schema {found}, this breakerbox knows up to {known}: run the newer version, or restore a backup made before the upgrade"
     )]
     Newer {
+        /// In the file.
+        found: i32,
+        /// In this binary.
+        known: i32,
+    },
+    /// Written by an earlier one, and nobody has brought it up to date yet.
+    #[error(
+        "the ledger has schema {found}, this breakerbox reads {known}: start `breakerbox serve` once to bring it up to date"
+    )]
+    Older {
         /// In the file.
         found: i32,
         /// In this binary.
@@ -53,9 +73,59 @@ pub enum OpenError {
         /// Why.
         cause: io::Error,
     },
+    /// Not there, or not for us to read.
+    #[error("cannot read {}: {cause}; is this the ledger's configuration?", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// Whoever was to take the rows cannot.
+    #[error("{0}")]
+    Output(io::Error),
     /// SQLite's own.
     #[error("{0}")]
     Sqlite(#[from] rusqlite::Error),
+}
+
+impl OpenError {
+    /// The same, of a day's file: damage is named by the day.
+    pub(super) fn in_day(self, path: &Path) -> Self {
+        let Some(detail) = self.damage() else {
+            return self;
+        };
+        let day = path.file_stem().unwrap_or_default().to_string_lossy();
+        Self::DamagedDay {
+            day: day.into_owned(),
+            path: path.to_owned(),
+            detail,
+        }
+    }
+
+    /// The same, of `breakerbox.db`.
+    pub(super) fn in_main(self, path: &Path) -> Self {
+        match self.damage() {
+            Some(detail) => Self::Damaged {
+                path: path.to_owned(),
+                detail,
+            },
+            None => self,
+        }
+    }
+
+    fn damage(&self) -> Option<String> {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        match self {
+            Self::Foreign => Some("it is no events file of breakerbox".to_owned()),
+            Self::Sqlite(error) => matches!(
+                error.sqlite_error_code(),
+                Some(DatabaseCorrupt | NotADatabase)
+            )
+            .then(|| error.to_string()),
+            _ => None,
+        }
+    }
 }
 
 /// Why a question was not answered.
@@ -67,6 +137,12 @@ pub enum LedgerError {
     /// The files.
     #[error("{0}")]
     Open(#[from] OpenError),
+    /// The disk does not take what is written.
+    #[error("the ledger cannot be written; /readyz?verbose tells why")]
+    Failing,
+    /// What was asked cannot be done, and why.
+    #[error("{0}")]
+    Refused(String),
     /// The ledger thread is gone, or the disk stalls.
     #[error("the ledger does not answer")]
     NoAnswer,

@@ -89,6 +89,8 @@ pub enum EventKind {
     Void,
     /// What was granted and not durably settled when the process died.
     CrashAdjustment,
+    /// What a person added or took away, by a line of its own.
+    Correction,
 }
 
 /// One billable operation, settled.

@@ -1,35 +1,35 @@
 //! Writing a batch: the events files first, with the batch's number; then `breakerbox.db` with the same number, in
 //! one transaction. Rows above the number in `breakerbox.db` never counted, and are deleted at start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, params};
 
 use super::OpenError;
-use super::batch::{AccountKey, Batch, RollupKey, RollupSums};
+use super::adopt::DELETE_ABOVE;
+use super::batch::{AccountKey, Batch, Folded, RollupKey, RollupSums, account_of};
+use super::days;
 use super::event::{Event, SessionRow};
 use super::grants::Raise;
+use super::retention::Retention;
 use super::rows::{code, confidence_code, count, kind_code, millis};
-use super::{schema, sqlite};
 use crate::budget::breaker::Breaker;
+use crate::budget::credits::MicroCredits;
 use crate::budget::period::PeriodName;
 use crate::config::checked::EventRows;
 
 /// Day files kept open: today's, yesterday's around midnight, and one for clocks that step.
 const OPEN_DAYS: usize = 3;
 
-/// Batches rise with the row id, so what lies above a batch are the last rows: looked for from the end, where a
-/// table of millions is not read.
-const DELETE_ABOVE: &str = "DELETE FROM event WHERE batch > ?1 AND id >
-    coalesce((SELECT id FROM event WHERE batch <= ?1 ORDER BY id DESC LIMIT 1), 0)";
-
 /// Both kinds of file, and where the last batch ended.
 pub(super) struct Files {
     pub(super) main: Connection,
     folder: PathBuf,
     days: BTreeMap<i64, Connection>,
+    /// Days with rows of the batch under way: of a try that failed, until they are deleted.
+    tried: BTreeSet<i64>,
     rows: EventRows,
     pub(super) batch: i64,
     holder: String,
@@ -41,6 +41,10 @@ pub(super) struct Commit<'b> {
     pub(super) raises: &'b [Raise],
     pub(super) shown: &'b [(PeriodName, Vec<(i64, Breaker)>)],
     pub(super) at: Timestamp,
+    /// Why, in every row of it.
+    pub(super) note: Option<&'b str>,
+    /// The wish it books, and what is added for it.
+    pub(super) correction: Option<(i64, MicroCredits)>,
 }
 
 impl Files {
@@ -51,11 +55,11 @@ impl Files {
         batch: i64,
         holder: String,
     ) -> Self {
-        let folder = ledger.parent().unwrap_or(Path::new(".")).join("events");
         Self {
             main,
-            folder,
+            folder: days::folder(ledger),
             days: BTreeMap::new(),
+            tried: BTreeSet::new(),
             rows,
             batch,
             holder,
@@ -71,34 +75,76 @@ impl Files {
         self.rows == EventRows::All
     }
 
-    /// Writes a commit. May be called again with the same one after an error: nothing is written twice.
-    pub(super) fn write(&mut self, commit: &Commit<'_>, teams: &[String]) -> Result<(), OpenError> {
+    /// The folder of the events files.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A wish that changes nothing is done.
+    pub(super) fn close_correction(&self, id: i64) -> rusqlite::Result<()> {
+        let sql = "UPDATE correction SET change = 0, batch = ? WHERE id = ?";
+        self.main.execute(sql, [self.batch, id]).map(drop)
+    }
+
+    /// Drops days that are due.
+    pub(super) fn retain(&mut self, retention: &mut Retention) -> rusqlite::Result<()> {
+        let days = &mut self.days;
+        retention.look(&self.main, |day| drop(days.remove(&day)))
+    }
+
+    /// Writes a commit; what the accounts it settles on say then. May be called again with the same one after an
+    /// error: nothing is written twice.
+    pub(super) fn write(
+        &mut self,
+        commit: &Commit<'_>,
+        teams: &[String],
+    ) -> Result<Vec<(AccountKey, i64)>, OpenError> {
+        self.forget_tried()?;
         let number = self.batch.saturating_add(1);
-        if self.keeps_rows() && !commit.batch.events.is_empty() {
-            self.write_events(&commit.batch.events, number, teams)?;
+        if !commit.batch.events.is_empty() {
+            self.write_events(commit, number, teams)?;
         }
         let holder = self.holder.clone();
         let transaction = self.main.transaction()?;
-        write_accounts(&transaction, commit, &holder)?;
+        let accounts = write_accounts(&transaction, commit, &holder)?;
+        write_days(&transaction, &commit.batch.events)?;
         write_rollups(&transaction, &commit.batch.rollups)?;
         write_sessions(&transaction, commit.batch.sessions.values())?;
         for (period, changed) in commit.shown {
             super::periods::record_shown(&transaction, *period, changed)?;
         }
+        if let Some((id, change)) = commit.correction {
+            transaction.execute(
+                "UPDATE correction SET change = ?, batch = ? WHERE id = ?",
+                [change.micros(), number, id],
+            )?;
+        }
         set_meta(&transaction, "batch", number)?;
         set_meta(&transaction, "last_write_ms", millis(commit.at))?;
         transaction.commit()?;
         self.batch = number;
+        self.tried.clear();
+        Ok(accounts)
+    }
+
+    /// Deletes what an earlier try left, because the commit of the other file failed: whatever is written next gets
+    /// the number those rows have.
+    fn forget_tried(&mut self) -> Result<(), OpenError> {
+        while let Some(day) = self.tried.first().copied() {
+            let batch = self.batch;
+            self.day(day)?.execute(DELETE_ABOVE, [batch])?;
+            self.tried.remove(&day);
+        }
         Ok(())
     }
 
     fn write_events(
         &mut self,
-        events: &[Event],
+        commit: &Commit<'_>,
         number: i64,
         teams: &[String],
     ) -> Result<(), OpenError> {
-        let mut from = 0;
+        let (events, mut from) = (&commit.batch.events, 0);
         while let Some(first) = events.get(from) {
             let day = day_of(first);
             let run = events
@@ -108,13 +154,10 @@ impl Files {
                 .count();
             let to = from.saturating_add(run);
             let rows = events.get(from..to).unwrap_or_default();
+            self.tried.insert(day);
             let connection = self.day(day)?;
             let transaction = connection.transaction()?;
-            // What an earlier try of this batch left, because the commit of the other file failed: the last rows.
-            transaction
-                .prepare_cached(DELETE_ABOVE)?
-                .execute([number.saturating_sub(1)])?;
-            write_event_rows(&transaction, rows, number)?;
+            write_event_rows(&transaction, rows, number, commit.note)?;
             let mut team = transaction.prepare_cached(
                 "INSERT INTO team (id, name) VALUES (?, ?) ON CONFLICT DO NOTHING",
             )?;
@@ -138,62 +181,30 @@ impl Files {
                 path: self.folder.clone(),
                 cause,
             })?;
-            let path = day_path(&self.folder, day);
-            let mut connection = sqlite::open(&path, true)?;
+            let path = days::path(&self.folder, day);
+            let connection = days::open(&path, true)?;
             super::only_ours(&path);
-            schema::migrate_events(&mut connection)?;
             self.days.insert(day, connection);
         }
         self.days.get_mut(&day).ok_or(OpenError::Foreign)
     }
-
-    /// Deletes event rows that no committed batch counts: the process died between the two files.
-    pub(super) fn delete_orphans(&mut self) -> Result<u64, OpenError> {
-        let mut deleted = 0_u64;
-        let files = std::fs::read_dir(&self.folder)
-            .into_iter()
-            .flatten()
-            .flatten();
-        let mut paths: Vec<_> = files
-            .map(|file| file.path())
-            .filter(|path| is_database(path))
-            .collect();
-        paths.sort();
-        // A batch is written within a second: its rows are in the newest files.
-        for path in paths.iter().rev().take(OPEN_DAYS) {
-            let mut connection = sqlite::open(path, false)?;
-            schema::migrate_events(&mut connection)?;
-            let rows = connection.execute(DELETE_ABOVE, [self.batch])?;
-            deleted = deleted.saturating_add(u64::try_from(rows).unwrap_or(0));
-        }
-        Ok(deleted)
-    }
 }
 
-fn is_database(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "db")
-}
-
-/// Days since the epoch, in UTC.
 fn day_of(event: &Event) -> i64 {
-    event.at.as_second().div_euclid(86_400)
-}
-
-fn day_path(folder: &Path, day: i64) -> PathBuf {
-    let at = Timestamp::from_second(day.saturating_mul(86_400)).unwrap_or(Timestamp::UNIX_EPOCH);
-    folder.join(format!("{}.db", at.strftime("%Y-%m-%d")))
+    days::of(event.at)
 }
 
 fn write_event_rows(
     transaction: &Transaction<'_>,
     events: &[Event],
     number: i64,
+    note: Option<&str>,
 ) -> rusqlite::Result<()> {
     let mut insert = transaction.prepare_cached(
         "INSERT INTO event (batch, at_ms, request, period, team, operation, class, source, credits, estimate, kind,
              confidence, flags, named_kind, named, agent_type, key, tags, session, units, input_tokens,
-             output_tokens, status, duration_ms)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             output_tokens, status, duration_ms, note)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     for event in events {
         let flags = i64::from(event.shadow) | (i64::from(event.continued) << 1);
@@ -225,42 +236,69 @@ fn write_event_rows(
             count(event.usage.output_tokens),
             event.status,
             event.duration_ms,
+            note,
         ])?;
     }
     Ok(())
 }
 
-/// Settled credits and grants. A price above its bound may settle more than was granted: the grant follows.
+/// Settled credits and grants; what the rows settled on say then. A price above its bound may settle more than was
+/// granted: the grant follows. What a correction takes away was never spent: the grant follows that too.
 fn write_accounts(
     transaction: &Transaction<'_>,
     commit: &Commit<'_>,
     holder: &str,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<Vec<(AccountKey, i64)>> {
     let mut upsert = transaction.prepare_cached(
-        "INSERT INTO account (period, team, source, holder, granted, settled) VALUES (?1, ?2, ?3, ?4, max(?5, ?6), ?6)
+        "INSERT INTO account (period, team, source, holder, granted, settled, folded_rows, folded)
+         VALUES (?1, ?2, ?3, ?4, max(?5, ?6), ?6, ?7, ?8)
          ON CONFLICT DO UPDATE SET
-             granted = max(granted, ?5, settled + ?6),
-             settled = settled + ?6",
+             granted = max(granted + min(?6, 0), ?5, settled + ?6),
+             settled = settled + ?6,
+             folded_rows = folded_rows + ?7,
+             folded = folded + ?8
+         RETURNING settled",
     )?;
-    let mut write = |key: &AccountKey, granted: i64, settled: i64| {
+    let mut write = |key: &AccountKey, granted: i64, settled: i64, folded: Folded| {
         let (period, team, source) = key;
-        let source = code(source.index());
-        upsert
-            .execute(params![
-                period.code(),
-                team.0,
-                source,
-                holder,
-                granted,
-                settled
-            ])
-            .map(drop)
+        let row = params![
+            period.code(),
+            team.0,
+            code(source.index()),
+            holder,
+            granted,
+            settled,
+            count(folded.rows),
+            folded.micros,
+        ];
+        upsert.query_row(row, |row| row.get::<_, i64>(0))
     };
+    let mut after = Vec::with_capacity(commit.batch.settled.len());
     for (key, settled) in &commit.batch.settled {
-        write(key, 0, *settled)?;
+        let folded = commit.batch.folded.get(key).copied().unwrap_or_default();
+        after.push((*key, write(key, 0, *settled, folded)?));
     }
     for raise in commit.raises {
-        write(&raise.key, raise.to.micros(), 0)?;
+        write(&raise.key, raise.to.micros(), 0, Folded::default())?;
+    }
+    Ok(after)
+}
+
+/// What each day's file holds: so that it can be checked, and missed, without another one to compare with.
+fn write_days(transaction: &Transaction<'_>, events: &[Event]) -> rusqlite::Result<()> {
+    let mut sums: BTreeMap<(i64, AccountKey), (i64, i64)> = BTreeMap::new();
+    for event in events {
+        let (rows, micros) = sums.entry((day_of(event), account_of(event))).or_default();
+        *rows = rows.saturating_add(1);
+        *micros = micros.saturating_add(event.credits.micros());
+    }
+    let mut upsert = transaction.prepare_cached(
+        "INSERT INTO event_day (day, period, team, source, rows, credits) VALUES (?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET rows = rows + excluded.rows, credits = credits + excluded.credits",
+    )?;
+    for ((day, (period, team, source)), (rows, micros)) in sums {
+        let source = code(source.index());
+        upsert.execute(params![day, period.code(), team.0, source, rows, micros])?;
     }
     Ok(())
 }

@@ -64,6 +64,13 @@ impl Grants {
         raises
     }
 
+    /// A correction is no pace: what it adds at once nobody spends a second.
+    pub(super) fn corrected(&mut self, key: AccountKey, change: MicroCredits) {
+        if let Some(pace) = self.paces.get_mut(&key) {
+            pace.exposed_micros = pace.exposed_micros.saturating_add(change.micros());
+        }
+    }
+
     fn grant(
         &mut self,
         key: AccountKey,

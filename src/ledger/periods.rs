@@ -228,6 +228,14 @@ pub(super) fn record_shown(
     Ok(())
 }
 
+/// The contract year a period lies in, if it is known.
+pub(super) fn year_of(connection: &Connection, period: i64) -> rusqlite::Result<Option<u32>> {
+    let sql = "SELECT year FROM period WHERE name = ?";
+    connection
+        .query_row(sql, [period], |row| row.get(0))
+        .optional()
+}
+
 /// The sums of a contract year over all its periods.
 pub(super) fn year_sums(connection: &Connection, year: u32) -> rusqlite::Result<YearBooks> {
     let sum = |overage: bool| -> rusqlite::Result<Total> {

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use rusqlite::Connection;
 
+use super::adopt::{self, Above};
 use super::batch::Batch;
 use super::event::{Confidence, Event, EventKind, RequestId, SessionRow, TeamId};
 use super::files::{Commit, Files};
 use super::rows::{millis, source, timestamp};
-use super::{Adjustment, OpenError, Restart, files, only_ours, schema, sqlite};
+use super::{Adjustment, OpenError, Restart, days, files, mark, only_ours, schema, sqlite};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::{Class, Operation};
 use crate::budget::period::PeriodName;
@@ -124,15 +125,7 @@ pub(super) fn recover(
     now: Timestamp,
 ) -> Result<(Files, Restart, Vec<String>), OpenError> {
     let path = &settings.path;
-    let damaged = |error: rusqlite::Error| match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
-            OpenError::Damaged {
-                path: path.clone(),
-                detail: error.to_string(),
-            }
-        }
-        _ => OpenError::Sqlite(error),
-    };
+    let damaged = |error: rusqlite::Error| OpenError::from(error).in_main(path);
     create_if_new(path)?;
     let mut main = sqlite::open(path, false).map_err(damaged)?;
     let check: String = main
@@ -145,12 +138,16 @@ pub(super) fn recover(
         });
     }
     schema::migrate_main(&mut main).map_err(|error| match error {
-        OpenError::Sqlite(error) => damaged(error),
-        other => other,
+        OpenError::Foreign => error,
+        error => error.in_main(path),
     })?;
-    let holder = holder(&main)?;
-    let last_write = last_write(&main)?;
+    let (holder, last_write) = (holder(&main)?, last_write(&main)?);
     let batch = files::meta(&main, "batch")?.unwrap_or(0);
+    let all = days::list(&days::folder(path));
+    let (above, batch) = adopt::settle(&mut main, &all, batch)?;
+    adopt::count_days(&mut main, &all)?;
+    report(above);
+    let (_, batch) = mark::catch_up(&mut main, path, &holder, batch)?;
     let adjustments = adjustments(&main, &holder)?;
     let sessions = sessions(&main, now)?;
     let mut select = main.prepare("SELECT name FROM team ORDER BY id")?;
@@ -159,13 +156,6 @@ pub(super) fn recover(
         .collect::<rusqlite::Result<Vec<String>>>()?;
     drop(select);
     let mut files = Files::new(main, path, settings.events, batch, holder);
-    let orphans = files.delete_orphans()?;
-    if orphans > 0 {
-        tracing::warn!(
-            orphans,
-            "event rows of a batch that never counted were deleted; the grant covers them"
-        );
-    }
     charge(&mut files, &adjustments, &teams, now)?;
     Ok((
         files,
@@ -173,15 +163,31 @@ pub(super) fn recover(
             adjustments,
             last_write,
             sessions,
+            above,
         },
         teams,
     ))
 }
 
+fn report(above: Above) {
+    if above.deleted > 0 {
+        tracing::warn!(
+            rows = above.deleted,
+            "event rows of a batch that never counted were deleted; the grant covers them"
+        );
+    }
+    if above.adopted > 0 {
+        tracing::warn!(
+            rows = above.adopted,
+            credits = %MicroCredits::from_micros(above.adopted_micros),
+            "the ledger is older than its events: it was restored. What they say beyond it was counted in"
+        );
+    }
+}
+
 /// A ledger that is not there is made beside its place and moved there whole, so that an empty file is never one
 /// of ours; and one that is missing beside its events is not made at all.
 fn create_if_new(path: &Path) -> Result<(), OpenError> {
-    let is_database = |path: &Path| path.extension().is_some_and(|extension| extension == "db");
     match std::fs::metadata(path) {
         Ok(file) if file.len() > 0 => return Ok(()),
         Ok(_) => {
@@ -192,12 +198,7 @@ fn create_if_new(path: &Path) -> Result<(), OpenError> {
         }
         Err(_) => {}
     }
-    let events = path.parent().unwrap_or(Path::new(".")).join("events");
-    let events = std::fs::read_dir(events).into_iter().flatten().flatten();
-    if events
-        .map(|file| file.path())
-        .any(|path| is_database(&path))
-    {
+    if !days::list(&days::folder(path)).is_empty() || mark::path(path).exists() {
         return Err(OpenError::Missing {
             path: path.to_owned(),
         });
@@ -238,9 +239,12 @@ fn charge(
             raises: &[],
             shown: &[],
             at: now,
+            note: None,
+            correction: None,
         },
         teams,
-    )
+    )?;
+    Ok(())
 }
 
 /// This ledger's holder: a name of its own, for ever.

@@ -55,6 +55,21 @@ pub(super) const fn confidence_name(code: i64) -> &'static str {
     }
 }
 
+/// The words of kinds, by code.
+pub(super) const KINDS: [&str; 6] = [
+    "measured",
+    "partial",
+    "uncertain",
+    "void",
+    "crash_adjustment",
+    "correction",
+];
+
+pub(super) fn kind_name(code: i64) -> &'static str {
+    let at = usize::try_from(code).ok();
+    at.and_then(|at| KINDS.get(at)).copied().unwrap_or_default()
+}
+
 pub(super) const fn kind_code(kind: EventKind) -> i64 {
     match kind {
         EventKind::Measured => 0,
@@ -62,5 +77,6 @@ pub(super) const fn kind_code(kind: EventKind) -> i64 {
         EventKind::Uncertain => 2,
         EventKind::Void => 3,
         EventKind::CrashAdjustment => 4,
+        EventKind::Correction => 5,
     }
 }

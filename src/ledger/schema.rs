@@ -2,19 +2,20 @@
 //!
 //! Times are milliseconds since the epoch, credits micro-credits, periods `YYYYMM`. Codes: operation and class by
 //! position in their enums; source 0 own, 1 buffer, 2 burst, 3 overage; confidence 0 measured, 1 estimated,
-//! 2 imported, 3 adjusted; kind 0 measured, 1 partial, 2 uncertain, 3 void, 4 `crash_adjustment`.
+//! 2 imported, 3 adjusted; kind 0 measured, 1 partial, 2 uncertain, 3 void, 4 `crash_adjustment`, 5 correction.
 
 use std::fmt::Write;
 
 use rusqlite::Connection;
 
 use super::OpenError;
+use super::rows::KINDS;
 use crate::budget::operation::{Class, Operation, Source};
 
 /// "BBOX": tells our files from others.
 pub(super) const APPLICATION_ID: i32 = 0x4242_4f58;
 /// The version this binary writes.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 2;
 
 /// `breakerbox.db`, from nothing to version 1.
 const MAIN_1: &str = "
@@ -107,6 +108,39 @@ CREATE INDEX session_age ON session (last_used_ms);
 CREATE TABLE clock_accepted (at_ms INTEGER NOT NULL) STRICT;
 ";
 
+/// To version 2: what has no row of its own, what each day's file holds, and what was corrected by hand; with it
+/// the sums can be checked without trusting any one of them.
+const MAIN_2: &str = "
+ALTER TABLE account ADD COLUMN folded_rows INTEGER NOT NULL DEFAULT 0;  -- events in the rollups only
+ALTER TABLE account ADD COLUMN folded INTEGER NOT NULL DEFAULT 0;       -- and what they cost
+CREATE TABLE event_day (                -- what the file of a day holds, also after it was dropped
+    day INTEGER NOT NULL,               -- days since the epoch
+    period INTEGER NOT NULL,
+    team INTEGER NOT NULL,
+    source INTEGER NOT NULL,
+    rows INTEGER NOT NULL,
+    credits INTEGER NOT NULL,
+    PRIMARY KEY (day, period, team, source)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE dropped_day (              -- whose file is gone on purpose
+    day INTEGER PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    why TEXT NOT NULL
+) STRICT;
+CREATE TABLE correction (               -- asked for by a person; the ledger thread makes an event of it
+    id INTEGER PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    day INTEGER NOT NULL,               -- the corrected event: its day's file, and its row there
+    event INTEGER NOT NULL,
+    credits INTEGER NOT NULL,           -- what it shall have cost
+    reason TEXT NOT NULL,
+    author TEXT NOT NULL,
+    change INTEGER,                     -- what was added for it; NULL until it is booked
+    batch INTEGER
+) STRICT;
+CREATE INDEX correction_open ON correction (id) WHERE change IS NULL;
+";
+
 /// `events/YYYY-MM-DD.db`, from nothing to version 1.
 const EVENTS_1: &str = "
 CREATE TABLE team (id INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
@@ -139,29 +173,27 @@ CREATE TABLE event (
 ) STRICT;
 ";
 
+/// To version 2: why a correction was made.
+const EVENTS_2: &str = "
+ALTER TABLE event ADD COLUMN note TEXT;
+DROP VIEW IF EXISTS events_readable;
+";
+
 /// Brings `breakerbox.db` to this version.
 pub(super) fn migrate_main(connection: &mut Connection) -> Result<(), OpenError> {
-    migrate(connection, MAIN_1)
+    migrate(connection, &[MAIN_1, MAIN_2])
 }
 
 /// Brings an events file to this version.
 pub(super) fn migrate_events(connection: &mut Connection) -> Result<(), OpenError> {
-    migrate(connection, &format!("{EVENTS_1}{}", readable_view()))
+    let second = format!("{EVENTS_2}{}", readable_view());
+    migrate(connection, &[EVENTS_1, &second])
 }
 
-fn migrate(connection: &mut Connection, first: &str) -> Result<(), OpenError> {
+/// Whether a file is one of ours, and of a version this binary knows.
+pub(super) fn look(connection: &Connection) -> Result<i32, OpenError> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let (id, version) = (pragma("application_id")?, pragma("user_version")?);
-    let tables: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
-    if tables == 0 && id == 0 {
-        let transaction = connection.transaction()?;
-        transaction.execute_batch(first)?;
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", VERSION)?;
-        transaction.commit()?;
-        return Ok(());
-    }
     if id != APPLICATION_ID {
         return Err(OpenError::Foreign);
     }
@@ -171,6 +203,29 @@ fn migrate(connection: &mut Connection, first: &str) -> Result<(), OpenError> {
             known: VERSION,
         });
     }
+    Ok(version)
+}
+
+/// Takes the steps that are missing, each from one version to the next.
+fn migrate(connection: &mut Connection, steps: &[&str]) -> Result<(), OpenError> {
+    let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+    let version = match tables == 0 && id == 0 {
+        true => 0,
+        false => look(connection)?,
+    };
+    if version == VERSION {
+        return Ok(());
+    }
+    let transaction = connection.transaction()?;
+    let taken = usize::try_from(version).unwrap_or(0);
+    for step in steps.iter().skip(taken) {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()?;
     Ok(())
 }
 
@@ -190,14 +245,7 @@ fn readable_view() -> String {
     );
     let class = names(&mut Class::ALL.iter().map(|value| value.name()), "class");
     let source = names(&mut Source::ALL.iter().map(|value| value.name()), "source");
-    let kinds = [
-        "measured",
-        "partial",
-        "uncertain",
-        "void",
-        "crash_adjustment",
-    ];
-    let kind = names(&mut kinds.into_iter(), "kind");
+    let kind = names(&mut KINDS.into_iter(), "kind");
     let confidence = ["measured", "estimated", "imported", "adjusted"];
     let confidence = names(&mut confidence.into_iter(), "confidence");
     format!(
@@ -208,7 +256,7 @@ fn readable_view() -> String {
             printf('%d.%06d', e.estimate / 1000000, abs(e.estimate) % 1000000) AS estimate,
             {kind}, {confidence}, (e.flags & 1) != 0 AS shadow, (e.flags & 2) != 0 AS continued,
             e.named_kind, e.named, e.agent_type, e.key, e.tags, e.session,
-            e.units, e.input_tokens, e.output_tokens, e.status, e.duration_ms
+            e.units, e.input_tokens, e.output_tokens, e.status, e.duration_ms, e.note
         FROM event e LEFT JOIN team t ON t.id = e.team;"
     )
 }

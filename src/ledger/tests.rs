@@ -38,6 +38,8 @@ impl Bench {
         let settings = LedgerSettings {
             path: self.path(),
             events: self.events,
+            events_keep_days: 400,
+            events_max_bytes: None,
         };
         Ledger::open(&settings, 2, crate::clock::now())
     }
@@ -255,7 +257,8 @@ fn events_equal_rollups_equal_accounts_also_when_queues_overflow() {
     let (rows, credits) = event_rows(&bench.path());
     assert_eq!(rows + folded, 80_000, "each event has a row or was folded");
     assert!(credits <= total);
-    assert_eq!(ledger.stats().difference.get(), 0);
+    assert_eq!(ledger.totals().difference(team), 0);
+    assert_eq!(ledger.totals().from_workers(team), total);
 }
 
 #[test]
@@ -275,7 +278,7 @@ fn rows_of_a_batch_that_never_counted_are_deleted_at_start() {
     day.execute(
         "INSERT INTO event SELECT id + 1, batch + 1, at_ms, request, period, team, operation, class, source, credits,
              estimate, kind, confidence, flags, named_kind, named, agent_type, key, tags, session, units,
-             input_tokens, output_tokens, status, duration_ms FROM event",
+             input_tokens, output_tokens, status, duration_ms, note FROM event",
         [],
     )
     .unwrap();
@@ -305,8 +308,8 @@ fn nothing_that_is_not_a_sound_ledger_of_ours_is_opened() {
         }
     };
     check(
-        &run("PRAGMA user_version = 2"),
-        "schema 2, this breakerbox knows up to 1",
+        &run("PRAGMA user_version = 99"),
+        "schema 99, this breakerbox knows up to 2",
     );
     check(&run("PRAGMA application_id = 1"), "no ledger of breakerbox");
     let damage = |path: &Path| {
@@ -334,7 +337,7 @@ fn nothing_that_is_not_a_sound_ledger_of_ours_is_opened() {
     std::fs::remove_file(bench.path()).unwrap();
     let said = bench.try_open().map(|_| ()).unwrap_err().to_string();
     assert!(
-        said.contains("is missing, but its events are there"),
+        said.contains("is missing, but its events or its mark are there"),
         "{said}"
     );
     let bench = Bench::new();
@@ -486,4 +489,142 @@ fn without_event_rows_the_sums_are_the_same() {
         (sums(&bench.path()), event_rows(&bench.path())),
         ((5, 5), (0, 0))
     );
+}
+
+#[test]
+fn a_ledger_of_version_1_is_brought_up_to_date_and_is_sound() {
+    let bench = Bench::new();
+    let (ledger, _) = bench.open();
+    let (team, _period) = live(&ledger);
+    ledger.sink(0).push(event(team, 5));
+    ledger.stop().unwrap();
+    let main = sqlite::open(&bench.path(), false).unwrap();
+    main.execute_batch(
+        "DROP TABLE event_day; DROP TABLE dropped_day; DROP TABLE correction;
+         ALTER TABLE account DROP COLUMN folded; ALTER TABLE account DROP COLUMN folded_rows;
+         DELETE FROM meta WHERE key = 'days_counted';
+         UPDATE account SET settled = 7, granted = 7;
+         INSERT INTO rollup SELECT hour - 1, period, team, operation, class, source, confidence, named_kind, named,
+             agent_type, key, tags, 1, 2, units, input_tokens, output_tokens FROM rollup;
+         PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    let day = &days::list(&days::folder(&bench.path()))[0];
+    sqlite::open(&day.path, false)
+        .unwrap()
+        .execute_batch(
+            "DROP VIEW events_readable; ALTER TABLE event DROP COLUMN note; PRAGMA user_version = 1;",
+        )
+        .unwrap();
+    let verify = || {
+        let mut asked = verify::Asked {
+            thorough: true,
+            progress: &mut |_, _, _| {},
+        };
+        verify::verify(&bench.path(), &mut asked)
+    };
+    let said = verify().unwrap_err().to_string();
+    assert!(said.contains("start `breakerbox serve` once"), "{said}");
+    bench.open().0.stop().unwrap();
+    let verdict = verify().unwrap();
+    assert!(verdict.is_sound(), "{verdict:?}");
+    let account = &verdict.accounts[0];
+    let figures = (account.events, account.folded, account.settled);
+    assert_eq!(figures, (micros(5), micros(2), micros(7)), "one was folded");
+}
+
+#[test]
+fn a_ledger_thread_that_died_is_seen_and_does_not_keep_the_process() {
+    let bench = Bench::new();
+    let (ledger, _) = bench.open();
+    let (team, period) = live(&ledger);
+    let mut sink = ledger.sink(0);
+    spend(&ledger, &mut sink, team, &period, 5);
+    assert!(ledger.is_alive() && ledger.health().writing);
+    ledger.0.commands.send(Command::Panic).unwrap();
+    ledger.wake();
+    wait_for("it ends", || !ledger.is_alive());
+    let health = ledger.health();
+    assert!(!health.writing);
+    assert!(health.last_error.unwrap().contains("restart"));
+    sink.push(event(team, 5));
+    drop(sink);
+    assert!(ledger.team("support").is_err(), "nobody waits for it");
+    assert!(ledger.stop().is_err());
+    drop(ledger);
+    let (ledger, restart) = bench.open();
+    let charged: i64 = restart.adjustments.iter().map(|a| a.credits.micros()).sum();
+    assert!(
+        sums(&bench.path()).0 >= 5 && charged >= 0,
+        "the grant covers what was not written"
+    );
+    ledger.stop().unwrap();
+}
+
+fn check_verified(bench: &Bench, rows: u64) {
+    let mut asked = verify::Asked {
+        thorough: true,
+        progress: &mut |_, _, _| {},
+    };
+    let verdict = verify::verify(&bench.path(), &mut asked).unwrap();
+    assert!(verdict.is_sound(), "{verdict:?}");
+    assert_eq!(verdict.rows, rows);
+}
+
+/// Around midnight: requests of both days end in any order.
+#[test]
+fn a_batch_that_goes_back_and_forth_between_days_keeps_every_row() {
+    let bench = Bench::new();
+    let (ledger, _) = bench.open();
+    let (team, _period) = live(&ledger);
+    let mut sink = ledger.sink(0);
+    for at in 0..6 {
+        let hours = jiff::SignedDuration::from_hours(24 * (at % 2));
+        sink.push(Event {
+            at: crate::clock::now() - hours,
+            ..event(team, 5)
+        });
+    }
+    ledger.stop().unwrap();
+    check_verified(&bench, 6);
+}
+
+/// Rows written, `breakerbox.db` not; then grants go first, under the number those rows have.
+#[test]
+fn rows_of_a_try_that_failed_are_not_counted_with_the_next_commit() {
+    let bench = Bench::new();
+    let (ledger, _) = bench.open();
+    let (team, period) = live(&ledger);
+    let other = sqlite::open(&bench.path(), false).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut sink = ledger.sink(0);
+    for _ in 0..600 {
+        sink.push(event(team, 5));
+    }
+    wait_for("the disk is busy", || {
+        !ledger.health().writing && ledger.health().pending_events > 500
+    });
+    wait_for("a try failed", || ledger.stats().errors.get() > 0);
+    let (books, (limits, pool)) = (period.team(team), limits());
+    let ask = Ask {
+        class: Class::Standard,
+        estimate: micros(7),
+        bound: micros(7),
+        continued: false,
+    };
+    let reserve = || {
+        period
+            .books
+            .reserve((&books, &limits), &pool, &ask, MicroCredits::ZERO, || true)
+    };
+    assert!(reserve().is_err(), "nothing is granted yet");
+    other.execute_batch("ROLLBACK").unwrap();
+    let mut taken = None;
+    wait_for("a grant", || {
+        taken = reserve().ok();
+        taken.is_some()
+    });
+    period.books.void(&books, taken.unwrap());
+    ledger.stop().unwrap();
+    check_verified(&bench, 600);
 }

@@ -3,54 +3,39 @@
 //! One function per state: [`Writer::writing`] commits what came in, twenty times a second or when a request waits
 //! for a grant; [`Writer::disk_failing`] keeps what cannot be written, and tries again until it is.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::alerts::{self, AlertRow};
-use super::batch::Batch;
-use super::event::TeamId;
+use super::batch::{AccountKey, Batch};
+use super::commands::{Command, Reply};
 use super::files::{Commit, Files};
 use super::grants::{Grants, Raise};
 use super::live::LivePeriod;
-use super::periods::{self, AllocationFact, PeriodFacts};
+use super::mark::Mark;
+use super::periods;
 use super::queue::Item;
+use super::retention::Retention;
+use super::totals::{self, Totals};
 use super::{LedgerError, OpenError, Shared, files};
 use crate::budget::books::YearBooks;
 use crate::budget::breaker::Breaker;
-use crate::budget::period::{Period, PeriodName};
+use crate::budget::period::PeriodName;
 use crate::clock;
 
 /// How often what came in is committed.
 const INTERVAL: Duration = Duration::from_millis(50);
 /// With more events than this to write, grants are written first.
 const GRANTS_FIRST: u64 = 500;
+/// How often the ledger's mark is written while there is anything to say.
+const MARKED_EVERY: Duration = Duration::from_secs(2);
+/// How old published totals get while nothing comes in.
+const TOLD_AT_LEAST: Duration = Duration::from_millis(250);
 /// First and longest pause between tries on a failing disk.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-
-type Reply<T> = SyncSender<Result<T, LedgerError>>;
-
-/// What the rest of the process asks of the ledger thread. Never the request path.
-pub(super) enum Command {
-    Team(String, Reply<TeamId>),
-    Period(Period, PeriodFacts, Reply<Arc<LivePeriod>>),
-    Allocations(
-        PeriodName,
-        Vec<AllocationFact>,
-        Timestamp,
-        String,
-        Reply<()>,
-    ),
-    RaiseAlert(AlertRow, Reply<bool>),
-    Rearm(TeamId, PeriodName, Vec<u32>, Timestamp, Reply<()>),
-    Stop(Reply<()>),
-    /// Ends at once, writing nothing: what `kill -9` leaves.
-    #[cfg(test)]
-    Abort,
-}
 
 /// The thread's own state.
 pub(super) struct Writer {
@@ -62,6 +47,11 @@ pub(super) struct Writer {
     pub(super) years: Vec<(u32, Arc<YearBooks>)>,
     pub(super) shown: Vec<(PeriodName, Vec<(i64, Breaker)>)>,
     pub(super) last_look: Instant,
+    pub(super) totals: Totals,
+    pub(super) path: PathBuf,
+    pub(super) marked_at: Option<Instant>,
+    pub(super) retention: Retention,
+    pub(super) corrected_at: Option<Instant>,
 }
 
 /// Why the thread ends.
@@ -76,7 +66,11 @@ impl Writer {
         let end = loop {
             match self.writing() {
                 Ok(end) => break end,
-                Err(error) => self.disk_failing(&error),
+                Err(error) => {
+                    if let Some(end) = self.disk_failing(&error) {
+                        break end;
+                    }
+                }
             }
         };
         let End::Stopped(reply) = end else { return };
@@ -91,18 +85,25 @@ impl Writer {
                 return Ok(end);
             }
             self.commit()?;
+            self.corrections()?;
+            if let Err(error) = self.files.retain(&mut self.retention) {
+                tracing::warn!(%error, "old events cannot be dropped; trying again in a minute");
+            }
             std::thread::park_timeout(INTERVAL);
         }
     }
 
     /// Keeps what comes in, and tries again until the disk takes it. Nothing counted is dropped: rows beyond a
-    /// bound are folded into sums.
-    fn disk_failing(&mut self, first: &OpenError) {
+    /// bound are folded into sums. Questions are refused at once: whoever asks serves others too.
+    fn disk_failing(&mut self, first: &OpenError) -> Option<End> {
         tracing::error!(error = %first, "the ledger cannot be written: spending goes on within grants only");
         self.shared.health(false, Some(first.to_string()));
         let mut pause = RETRY.0;
         loop {
             self.shared.raised(); // whoever waits for a grant decides without it
+            if let Some(end) = self.refuse_commands() {
+                return Some(end);
+            }
             std::thread::park_timeout(pause);
             match self.commit() {
                 Ok(()) => break,
@@ -112,6 +113,7 @@ impl Writer {
         }
         tracing::info!("the ledger is writing again");
         self.shared.health(true, None);
+        None
     }
 
     /// Takes in what waits, and writes it with the grants that are due. Without anything to write it writes nothing.
@@ -124,6 +126,7 @@ impl Writer {
         let raises = self.grants.due(&live, elapsed);
         let shown = self.changed_shown(&live);
         if self.pending.is_empty() && raises.is_empty() && shown.is_empty() {
+            self.idle(now);
             return Ok(());
         }
         let raises = if self.pending.count > GRANTS_FIRST {
@@ -136,16 +139,24 @@ impl Writer {
             raises: &raises,
             shown: &shown,
             at: clock::now(),
+            note: None,
+            correction: None,
         };
         let teams = self.shared.teams.load_full();
+        self.shared.busy(true);
         let written = self.files.write(&commit, &teams);
+        self.shared.busy(false);
         self.shared.stats.commits.note(now.elapsed());
-        if let Err(error) = written {
-            self.shared.stats.errors.add(1);
-            return Err(error);
-        }
-        self.committed(raises, shown);
+        let accounts = written.inspect_err(|_| self.shared.stats.errors.add(1))?;
+        self.committed(&accounts, now, raises, shown);
         Ok(())
+    }
+
+    /// Nothing came in: whoever compares is told so, a few times a second.
+    fn idle(&mut self, now: Instant) {
+        if now.duration_since(self.totals.taken_at) >= TOLD_AT_LEAST {
+            self.publish_totals(now);
+        }
     }
 
     /// Writes grants by themselves: whoever waits for one must not wait for a long batch of events.
@@ -159,8 +170,13 @@ impl Writer {
             raises: &raises,
             shown: &[],
             at: clock::now(),
+            note: None,
+            correction: None,
         };
-        self.files.write(&commit, &teams)?;
+        self.shared.busy(true);
+        let written = self.files.write(&commit, &teams);
+        self.shared.busy(false);
+        written.inspect_err(|_| self.shared.stats.errors.add(1))?;
         self.raise(raises);
         Ok(Vec::new())
     }
@@ -174,20 +190,44 @@ impl Writer {
         self.shared.raised();
     }
 
-    fn committed(&mut self, raises: Vec<Raise>, shown: Vec<(PeriodName, Vec<(i64, Breaker)>)>) {
+    fn committed(
+        &mut self,
+        accounts: &[(AccountKey, i64)],
+        taken_at: Instant,
+        raises: Vec<Raise>,
+        shown: Vec<(PeriodName, Vec<(i64, Breaker)>)>,
+    ) {
         let batch = std::mem::take(&mut self.pending);
-        let difference = batch.difference();
-        if difference != 0 {
-            let micros = u64::try_from(difference).unwrap_or(u64::MAX);
-            self.shared.stats.difference.add(micros);
-            tracing::error!(micros, "events, rollups and accounts of a batch differ");
-        }
+        self.totals.add(&batch, accounts, totals::From::Workers);
+        self.publish_totals(taken_at);
         self.shared.stats.events.add(batch.count);
         for (period, changed) in shown {
             remember_shown(&mut self.shown, period, changed);
         }
         self.shared.health(true, None);
         self.raise(raises);
+        if self
+            .marked_at
+            .is_none_or(|at| taken_at.duration_since(at) >= MARKED_EVERY)
+        {
+            self.marked_at = Some(taken_at);
+            self.mark();
+        }
+    }
+
+    /// How far the ledger has come, for a later one that was restored from before.
+    fn mark(&self) {
+        let (live, teams) = (self.shared.live.load_full(), self.shared.teams.load_full());
+        let mark = Mark::of(self.files.holder(), self.files.batch, &live, &teams);
+        if let Err(error) = mark.write(&self.path) {
+            tracing::warn!(%error, "the ledger's mark cannot be written");
+        }
+    }
+
+    /// For whoever compares them with the counters.
+    fn publish_totals(&mut self, taken_at: Instant) {
+        self.totals.taken_at = taken_at;
+        self.shared.totals.store(Arc::new(self.totals.clone()));
     }
 
     fn take_in(&mut self) {
@@ -235,92 +275,6 @@ impl Writer {
         changed.filter(|(_, changed)| !changed.is_empty()).collect()
     }
 
-    fn commands(&mut self) -> Option<End> {
-        loop {
-            match self.commands.try_recv() {
-                Ok(Command::Stop(reply)) => return Some(End::Stopped(reply)),
-                #[cfg(test)]
-                Ok(Command::Abort) => return Some(End::Gone),
-                Ok(command) => self.obey(command),
-                Err(TryRecvError::Empty) => return None,
-                Err(TryRecvError::Disconnected) => return Some(End::Gone),
-            }
-        }
-    }
-
-    fn obey(&mut self, command: Command) {
-        // A reply nobody waits for any more is dropped.
-        let _gone = match command {
-            Command::Team(name, reply) => reply
-                .send(self.team(&name).map_err(LedgerError::from))
-                .is_err(),
-            Command::Period(period, facts, reply) => reply
-                .send(self.period(&period, &facts).map_err(LedgerError::from))
-                .is_err(),
-            Command::Allocations(period, facts, at, hash, reply) => {
-                let done = periods::record_allocations(&self.files.main, period, &facts, at, &hash);
-                reply.send(done.map_err(LedgerError::from)).is_err()
-            }
-            Command::RaiseAlert(alert, reply) => reply
-                .send(alerts::raise(&self.files.main, &alert).map_err(LedgerError::from))
-                .is_err(),
-            Command::Rearm(team, period, percents, at, reply) => {
-                let done = alerts::rearm(&self.files.main, team, period, &percents, at);
-                reply.send(done.map_err(LedgerError::from)).is_err()
-            }
-            Command::Stop(_) => false,
-            #[cfg(test)]
-            Command::Abort => false,
-        };
-    }
-
-    fn team(&mut self, name: &str) -> rusqlite::Result<TeamId> {
-        let teams = self.shared.teams.load_full();
-        let known = teams.iter().position(|known| known == name);
-        if let Some(id) = known {
-            return Ok(TeamId(u32::try_from(id).unwrap_or(u32::MAX)));
-        }
-        let id = u32::try_from(teams.len()).unwrap_or(u32::MAX);
-        self.files.main.execute(
-            "INSERT INTO team (id, name) VALUES (?, ?)",
-            rusqlite::params![id, name],
-        )?;
-        let mut grown = Vec::clone(&teams);
-        grown.push(name.to_owned());
-        self.shared.teams.store(Arc::new(grown));
-        Ok(TeamId(id))
-    }
-
-    fn period(
-        &mut self,
-        period: &Period,
-        facts: &PeriodFacts,
-    ) -> rusqlite::Result<Arc<LivePeriod>> {
-        let live = self.shared.live.load_full();
-        if let Some(known) = live
-            .iter()
-            .find(|live| live.books.period.name == period.name)
-        {
-            return Ok(Arc::clone(known));
-        }
-        periods::record(&self.files.main, period, facts)?;
-        let year = match self.years.iter().find(|(year, _)| *year == period.year) {
-            Some((_, books)) => Arc::clone(books),
-            None => {
-                let books = Arc::new(periods::year_sums(&self.files.main, period.year)?);
-                self.years.push((period.year, Arc::clone(&books)));
-                books
-            }
-        };
-        let teams = self.shared.teams.load_full().len();
-        let restored = Arc::new(periods::restore(&self.files.main, period, teams, year)?);
-        remember_shown(&mut self.shown, period.name, periods::shown_now(&restored));
-        let mut grown = Vec::clone(&live);
-        grown.push(Arc::clone(&restored));
-        self.shared.live.store(Arc::new(grown));
-        Ok(restored)
-    }
-
     /// The last batch, then the grants are handed back.
     fn close(mut self) -> Result<(), LedgerError> {
         let mut tries = 0_u32;
@@ -339,11 +293,15 @@ impl Writer {
             "last_write_ms",
             super::rows::millis(clock::now()),
         )?;
+        let mark = Mark::read_from(&self.files.main)?;
+        if let Err(error) = mark.write(&self.path) {
+            tracing::warn!(%error, "the ledger's mark cannot be written");
+        }
         Ok(())
     }
 }
 
-fn remember_shown(
+pub(super) fn remember_shown(
     all: &mut Vec<(PeriodName, Vec<(i64, Breaker)>)>,
     period: PeriodName,
     changed: Vec<(i64, Breaker)>,

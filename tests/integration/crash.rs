@@ -1,61 +1,13 @@
 //! `kill -9` in the middle of the load: counted is never less than spent, and never more than was granted.
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use breakerbox::simulator::{Settings, Simulator};
 
 use crate::http::Connection;
+use crate::process::Process;
 use crate::stage::{CHAT, Files, MODEL_PATH, SALES_KEY, allocations, any_port, has, wait_for};
-
-struct Process {
-    child: Child,
-    proxy: SocketAddr,
-    admin: SocketAddr,
-}
-
-impl Process {
-    fn serve(files: &Files) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_breakerbox"))
-            .args(["serve", "--config"])
-            .arg(files.config())
-            .env("BREAKERBOX_LOG", "error")
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("serve");
-        let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
-        let mut address = |name: &str| {
-            let line = lines.next().expect("a line").expect("text");
-            let address = line
-                .strip_prefix(name)
-                .expect("its name")
-                .trim()
-                .strip_prefix("http://");
-            address.expect("an address").parse().expect("an address")
-        };
-        let proxy = address("proxy");
-        Self {
-            proxy,
-            admin: address("admin"),
-            child,
-        }
-    }
-
-    fn used(&self) -> i64 {
-        let team = crate::http::get(self.admin, "/api/v1/teams/sales").json();
-        let total = team["total_used"].to_string();
-        breakerbox::budget::credits::MicroCredits::parse(&total)
-            .expect("credits")
-            .micros()
-    }
-
-    fn kill(mut self) {
-        self.child.kill().expect("kill -9");
-        self.child.wait().expect("gone");
-    }
-}
 
 /// One round: load, kill, restart. Returns (counted, really spent, granted - durably settled at the crash).
 fn round(files: &Files, simulator: &Simulator, load: Duration) -> (i64, i64, i64) {

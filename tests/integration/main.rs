@@ -12,15 +12,23 @@
     reason = "tests block, panic and print; what they test may not"
 )]
 
+mod conservation;
 mod conversation;
+mod corrections;
 mod crash;
+mod damage;
+mod disk;
 mod evasion;
+mod export;
 mod http;
+mod process;
 mod refusals;
 mod reload;
+mod retention;
 mod rooms;
 mod scrape;
 mod stage;
 mod streams;
 mod tls;
 mod trip_point;
+mod verify;

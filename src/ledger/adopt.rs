@@ -1,0 +1,199 @@
+//! Event rows the ledger does not count yet.
+//!
+//! A batch goes to the events files first, so after a crash the rows of one batch, the next one, may be there
+//! alone: they never counted, and are deleted; the grant covers them. Rows of a later batch mean that
+//! `breakerbox.db` is older than its events: somebody restored it. Then every row above its number is counted in,
+//! so that no counter is lower than what was spent.
+
+use rusqlite::{Connection, params};
+
+use super::days::{self, DayFile};
+use super::{OpenError, files, verify};
+
+/// The files a batch may be in: today's, yesterday's around midnight, and one for clocks that step.
+const NEWEST: usize = 3;
+
+/// What a check at the start may take: three files of it are read in well under a second.
+const CHECKED_BYTES: u64 = 64 << 20;
+
+/// Batches rise with the row id, so what lies above a batch are the last rows: looked for from the end, where a
+/// table of millions is not read.
+pub(super) const DELETE_ABOVE: &str = "DELETE FROM event WHERE batch > ?1 AND id >
+    coalesce((SELECT id FROM event WHERE batch <= ?1 ORDER BY id DESC LIMIT 1), 0)";
+
+/// What became of rows above the ledger's number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Above {
+    /// Rows of a batch that never counted, deleted.
+    pub deleted: u64,
+    /// Rows a restored older ledger did not know, counted in.
+    pub adopted: u64,
+    /// What they cost, in micro-credits.
+    pub adopted_micros: i64,
+}
+
+/// Deletes or adopts what lies above the ledger's number; the number the ledger goes on from.
+pub(super) fn settle(
+    main: &mut Connection,
+    all: &[DayFile],
+    batch: i64,
+) -> Result<(Above, i64), OpenError> {
+    let mut newest = batch;
+    let mut connections = Vec::with_capacity(NEWEST);
+    // A batch is written within a second: its rows are in the newest files.
+    for file in all.iter().rev().take(NEWEST) {
+        let day = days::open(&file.path, false)?;
+        look_through(&day, file)?;
+        let sql = "SELECT batch FROM event ORDER BY id DESC LIMIT 1";
+        let last = day.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let last = match last {
+            Err(rusqlite::Error::QueryReturnedNoRows) => batch,
+            last => last.map_err(|error| OpenError::from(error).in_day(&file.path))?,
+        };
+        newest = newest.max(last);
+        connections.push(day);
+    }
+    let mut above = Above::default();
+    if newest > batch.saturating_add(1) {
+        drop(connections);
+        adopt(main, all, batch, newest, &mut above)?;
+        return Ok((above, newest));
+    }
+    for day in connections {
+        let rows = day.execute(DELETE_ABOVE, [batch])?;
+        above.deleted = above
+            .deleted
+            .saturating_add(u64::try_from(rows).unwrap_or(0));
+    }
+    Ok((above, batch))
+}
+
+/// A file that is small enough is looked through; damage in a larger one is found by `ledger verify`.
+fn look_through(day: &Connection, file: &DayFile) -> Result<(), OpenError> {
+    let bytes = std::fs::metadata(&file.path).map_or(0, |file| file.len());
+    if bytes > CHECKED_BYTES {
+        return Ok(());
+    }
+    let damage = verify::damage(day, false);
+    match damage.map_err(|error| OpenError::from(error).in_day(&file.path))? {
+        None => Ok(()),
+        Some(detail) => Err(OpenError::DamagedDay {
+            day: days::name(file.day),
+            path: file.path.clone(),
+            detail,
+        }),
+    }
+}
+
+/// Counts in every row above `batch`, in one transaction.
+fn adopt(
+    main: &mut Connection,
+    all: &[DayFile],
+    batch: i64,
+    newest: i64,
+    above: &mut Above,
+) -> Result<(), OpenError> {
+    let holder: String =
+        main.query_row("SELECT value FROM meta WHERE key = 'node'", [], |row| {
+            row.get(0)
+        })?;
+    // Attaching is not possible within a transaction, and one file at a time keeps within SQLite's ten: each file's
+    // rows are taken into a table of the connection's own first.
+    main.execute_batch("DROP TABLE IF EXISTS temp.above; DROP TABLE IF EXISTS temp.named;")?;
+    for file in all {
+        drop(days::open(&file.path, false)?); // of this version, and sound
+        attached(main, file, |main| {
+            main.execute_batch(
+                "CREATE TEMP TABLE IF NOT EXISTS above AS SELECT 0 AS day, * FROM events.event WHERE 0;
+                 CREATE TEMP TABLE IF NOT EXISTS named (id INTEGER, name TEXT);
+                 INSERT INTO named SELECT id, name FROM events.team;",
+            )?;
+            let sql = "INSERT INTO above SELECT ?, * FROM events.event WHERE batch > ?";
+            main.execute(sql, [file.day, batch]).map(drop)
+        })?;
+    }
+    let transaction = main.transaction()?;
+    transaction.execute_batch(
+        "INSERT INTO team (id, name) SELECT DISTINCT id, name FROM named WHERE true ON CONFLICT DO NOTHING",
+    )?;
+    let (rows, micros): (i64, i64) = transaction.query_row(
+        "SELECT count(*), coalesce(sum(credits), 0) FROM above",
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    transaction.execute(
+        "INSERT INTO account (period, team, source, holder, granted, settled)
+         SELECT period, team, source, ?, sum(credits), sum(credits) FROM above GROUP BY 1, 2, 3
+         ON CONFLICT DO UPDATE SET granted = max(granted, settled + excluded.settled),
+             settled = settled + excluded.settled",
+        params![holder],
+    )?;
+    transaction.execute_batch(ADOPT_SUMS)?;
+    files::set_meta(&transaction, "batch", newest)?;
+    transaction.commit()?;
+    main.execute_batch("DROP TABLE temp.above; DROP TABLE temp.named;")?;
+    above.adopted = u64::try_from(rows).unwrap_or(0);
+    above.adopted_micros = micros;
+    Ok(())
+}
+
+const ADOPT_SUMS: &str = "
+INSERT INTO event_day (day, period, team, source, rows, credits)
+SELECT day, period, team, source, count(*), sum(credits) FROM above GROUP BY 1, 2, 3, 4
+ON CONFLICT DO UPDATE SET rows = rows + excluded.rows, credits = credits + excluded.credits;
+INSERT INTO rollup (hour, period, team, operation, class, source, confidence, named_kind, named, agent_type, key,
+    tags, requests, credits, units, input_tokens, output_tokens)
+SELECT at_ms / 3600000, period, team, operation, class, source, confidence, coalesce(named_kind, ''),
+    coalesce(named, ''), coalesce(agent_type, ''), coalesce(key, ''), coalesce(tags, ''),
+    count(*), sum(credits), sum(units), sum(input_tokens), sum(output_tokens)
+FROM above GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
+ON CONFLICT DO UPDATE SET
+    requests = requests + excluded.requests, credits = credits + excluded.credits, units = units + excluded.units,
+    input_tokens = input_tokens + excluded.input_tokens, output_tokens = output_tokens + excluded.output_tokens;
+";
+
+/// Fills in what version 1 did not keep: what each day's file holds, and what has no row.
+pub(super) fn count_days(main: &mut Connection, all: &[DayFile]) -> Result<(), OpenError> {
+    if files::meta(main, "days_counted")?.is_some() {
+        return Ok(());
+    }
+    for file in all {
+        drop(days::open(&file.path, false)?);
+        attached(main, file, |main| {
+            main.execute(
+                "INSERT OR REPLACE INTO event_day (day, period, team, source, rows, credits)
+                 SELECT ?, period, team, source, count(*), sum(credits) FROM events.event GROUP BY 2, 3, 4",
+                [file.day],
+            )
+            .map(drop)
+        })?;
+    }
+    let transaction = main.transaction()?;
+    transaction.execute_batch(
+        "UPDATE account SET
+             folded = settled - coalesce((SELECT sum(credits) FROM event_day d
+                 WHERE (d.period, d.team, d.source) = (account.period, account.team, account.source)), 0),
+             folded_rows = coalesce((SELECT sum(requests) FROM rollup r
+                 WHERE (r.period, r.team, r.source) = (account.period, account.team, account.source)), 0)
+                 - coalesce((SELECT sum(rows) FROM event_day d
+                 WHERE (d.period, d.team, d.source) = (account.period, account.team, account.source)), 0)",
+    )?;
+    files::set_meta(&transaction, "days_counted", 1)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// With a day's file attached as `events`.
+fn attached<T>(
+    main: &Connection,
+    file: &DayFile,
+    run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> Result<T, OpenError> {
+    let path = file.path.to_string_lossy();
+    main.execute("ATTACH DATABASE ? AS events", [&*path])?;
+    let done = run(main);
+    let detached = main.execute_batch("DETACH DATABASE events");
+    let done = done.map_err(|error| OpenError::from(error).in_day(&file.path))?;
+    detached?;
+    Ok(done)
+}

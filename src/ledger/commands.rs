@@ -1,0 +1,162 @@
+//! What the rest of the process asks of the ledger thread, and how it is done. Never the request path.
+
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TryRecvError};
+
+use jiff::Timestamp;
+
+use super::LedgerError;
+use super::alerts::{self, AlertRow};
+use super::event::TeamId;
+use super::live::LivePeriod;
+use super::periods::{self, AllocationFact, PeriodFacts};
+use super::writer::{End, Writer, remember_shown};
+use crate::budget::operation::Source;
+use crate::budget::period::{Period, PeriodName};
+
+pub(super) type Reply<T> = SyncSender<Result<T, LedgerError>>;
+
+/// A question, and where the answer goes.
+pub(super) enum Command {
+    Team(String, Reply<TeamId>),
+    Period(Period, PeriodFacts, Reply<Arc<LivePeriod>>),
+    Allocations(
+        PeriodName,
+        Vec<AllocationFact>,
+        Timestamp,
+        String,
+        Reply<()>,
+    ),
+    RaiseAlert(AlertRow, Reply<bool>),
+    Rearm(TeamId, PeriodName, Vec<u32>, Timestamp, Reply<()>),
+    Stop(Reply<()>),
+    /// Ends at once, writing nothing: what `kill -9` leaves.
+    #[cfg(test)]
+    Abort,
+    /// A fault of ours.
+    #[cfg(test)]
+    Panic,
+}
+
+impl Writer {
+    /// Does what was asked; why the thread ends, if it was told to.
+    pub(super) fn commands(&mut self) -> Option<End> {
+        loop {
+            match self.commands.try_recv() {
+                Ok(Command::Stop(reply)) => return Some(End::Stopped(reply)),
+                #[cfg(test)]
+                Ok(Command::Abort) => return Some(End::Gone),
+                Ok(command) => self.obey(command),
+                Err(TryRecvError::Empty) => return None,
+                Err(TryRecvError::Disconnected) => return Some(End::Gone),
+            }
+        }
+    }
+
+    /// Says no to what was asked while the disk fails; why the thread ends, if it was told to.
+    pub(super) fn refuse_commands(&mut self) -> Option<End> {
+        loop {
+            // A reply nobody waits for any more is dropped.
+            let _gone = match self.commands.try_recv() {
+                Ok(Command::Stop(reply)) => return Some(End::Stopped(reply)),
+                Ok(Command::Team(_, reply)) => reply.send(Err(LedgerError::Failing)).is_err(),
+                Ok(Command::Period(_, _, reply)) => reply.send(Err(LedgerError::Failing)).is_err(),
+                Ok(Command::RaiseAlert(_, reply)) => reply.send(Err(LedgerError::Failing)).is_err(),
+                Ok(Command::Allocations(_, _, _, _, reply) | Command::Rearm(_, _, _, _, reply)) => {
+                    reply.send(Err(LedgerError::Failing)).is_err()
+                }
+                #[cfg(test)]
+                Ok(Command::Abort | Command::Panic) => return Some(End::Gone),
+                Err(TryRecvError::Empty) => return None,
+                Err(TryRecvError::Disconnected) => return Some(End::Gone),
+            };
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        // A reply nobody waits for any more is dropped.
+        let _gone = match command {
+            Command::Team(name, reply) => reply
+                .send(self.team(&name).map_err(LedgerError::from))
+                .is_err(),
+            Command::Period(period, facts, reply) => reply
+                .send(self.period(&period, &facts).map_err(LedgerError::from))
+                .is_err(),
+            Command::Allocations(period, facts, at, hash, reply) => {
+                let done = periods::record_allocations(&self.files.main, period, &facts, at, &hash);
+                reply.send(done.map_err(LedgerError::from)).is_err()
+            }
+            Command::RaiseAlert(alert, reply) => reply
+                .send(alerts::raise(&self.files.main, &alert).map_err(LedgerError::from))
+                .is_err(),
+            Command::Rearm(team, period, percents, at, reply) => {
+                let done = alerts::rearm(&self.files.main, team, period, &percents, at);
+                reply.send(done.map_err(LedgerError::from)).is_err()
+            }
+            Command::Stop(_) => false,
+            #[cfg(test)]
+            Command::Abort => false,
+            #[cfg(test)]
+            Command::Panic => panic!("as the test wants it"),
+        };
+    }
+
+    fn team(&mut self, name: &str) -> rusqlite::Result<TeamId> {
+        let teams = self.shared.teams.load_full();
+        let known = teams.iter().position(|known| known == name);
+        if let Some(id) = known {
+            return Ok(TeamId(u32::try_from(id).unwrap_or(u32::MAX)));
+        }
+        let id = u32::try_from(teams.len()).unwrap_or(u32::MAX);
+        self.files.main.execute(
+            "INSERT INTO team (id, name) VALUES (?, ?)",
+            rusqlite::params![id, name],
+        )?;
+        let mut grown = Vec::clone(&teams);
+        grown.push(name.to_owned());
+        self.shared.teams.store(Arc::new(grown));
+        Ok(TeamId(id))
+    }
+
+    fn period(
+        &mut self,
+        period: &Period,
+        facts: &PeriodFacts,
+    ) -> rusqlite::Result<Arc<LivePeriod>> {
+        let live = self.shared.live.load_full();
+        if let Some(known) = live
+            .iter()
+            .find(|live| live.books.period.name == period.name)
+        {
+            return Ok(Arc::clone(known));
+        }
+        periods::record(&self.files.main, period, facts)?;
+        let year = match self.years.iter().find(|(year, _)| *year == period.year) {
+            Some((_, books)) => Arc::clone(books),
+            None => {
+                let books = Arc::new(periods::year_sums(&self.files.main, period.year)?);
+                self.years.push((period.year, Arc::clone(&books)));
+                books
+            }
+        };
+        let teams = self.shared.teams.load_full().len();
+        let restored = Arc::new(periods::restore(&self.files.main, period, teams, year)?);
+        remember_shown(&mut self.shown, period.name, periods::shown_now(&restored));
+        self.restore_totals(&restored);
+        let mut grown = Vec::clone(&live);
+        grown.push(Arc::clone(&restored));
+        self.shared.live.store(Arc::new(grown));
+        Ok(restored)
+    }
+
+    /// Restored counters are compared with the ledger from what they are now.
+    fn restore_totals(&mut self, live: &LivePeriod) {
+        for (id, team) in (0_u32..).zip(live.teams().iter()) {
+            for source in Source::ALL {
+                let key = (live.books.period.name, TeamId(id), *source);
+                let settled = team.account(*source).figures().settled;
+                self.totals.restored(key, settled.micros());
+            }
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Corrections: a line of its own for what a person decided, never a change of what was written.
+//!
+//! The command writes the wish into `breakerbox.db`, beside a running gateway or without one; the ledger thread
+//! makes an event of it, and adjusts the counters. A correction of a correction counts from what holds by then.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::event::{Confidence, Event, EventKind, RequestId, TeamId};
+use super::rows::millis;
+use super::stored::{COLUMNS, EventRef, Stored};
+use super::{LedgerError, OpenError, days, sqlite};
+use crate::budget::credits::MicroCredits;
+use crate::budget::usage::Usage;
+use crate::salesforce::NamedKind;
+
+/// A wish, as the command wrote it.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) id: i64,
+    pub(super) event: EventRef,
+    credits: i64,
+    reason: String,
+    author: String,
+}
+
+/// Finds an event by its day and row (`2026-11-24.17`) or by its request's id, the newest day first.
+///
+/// # Errors
+/// When the ledger cannot be read, or there is no such event.
+pub fn find(
+    path: &Path,
+    text: &str,
+    progress: &mut dyn FnMut(usize, usize, &str),
+) -> Result<Stored, LedgerError> {
+    let none = |why: &str| LedgerError::Refused(format!("{text}: {why}"));
+    let folder = days::folder(path);
+    if let Some(event) = EventRef::parse(text) {
+        let file = days::path(&folder, event.day);
+        if !file.exists() {
+            return Err(none("there are no events of that day"));
+        }
+        return read(&file, event)?.ok_or_else(|| none("that day has no such row"));
+    }
+    let request = RequestId::parse(text).filter(|request| request.0 != 0).ok_or_else(|| {
+        none("no event; write its request id (32 hex digits) or its day and row, as in 2026-11-24.17")
+    })?;
+    let all = days::list(&folder);
+    for (at, file) in all.iter().rev().enumerate() {
+        progress(at, all.len(), &days::name(file.day));
+        let connection = days::open_to_read(&file.path)?;
+        let sql = "SELECT id FROM event WHERE request = ? AND kind <> 5 ORDER BY id DESC LIMIT 1";
+        let row = connection.query_row(sql, [request.0.to_be_bytes()], |row| row.get(0));
+        if let Some(row) = row.optional()? {
+            let event = EventRef { day: file.day, row };
+            return read(&file.path, event)?.ok_or_else(|| none("it was dropped meanwhile"));
+        }
+    }
+    Err(none("no event has this request id, in no day that is kept"))
+}
+
+fn read(file: &Path, event: EventRef) -> Result<Option<Stored>, OpenError> {
+    let connection = days::open_to_read(file)?;
+    let sql =
+        format!("SELECT {COLUMNS} FROM event e LEFT JOIN team t ON t.id = e.team WHERE e.id = ?");
+    let stored = connection.query_row(&sql, [event.row], |row| Stored::read(event.day, row));
+    Ok(stored.optional()?)
+}
+
+/// Writes down that an event shall have cost `credits`. The number of the wish.
+///
+/// # Errors
+/// When the event is a correction itself, or the ledger cannot be written.
+pub fn ask(
+    path: &Path,
+    stored: &Stored,
+    credits: MicroCredits,
+    (reason, author): (&str, &str),
+    now: Timestamp,
+) -> Result<i64, LedgerError> {
+    if stored.kind == "correction" {
+        return Err(LedgerError::Refused(format!(
+            "{} is a correction itself; correct the event it names: {}",
+            stored.event,
+            stored.note.as_deref().unwrap_or_default()
+        )));
+    }
+    let main = sqlite::open(path, false)?;
+    main.execute(
+        "INSERT INTO correction (at_ms, day, event, credits, reason, author) VALUES (?, ?, ?, ?, ?, ?)",
+        params![millis(now), stored.event.day, stored.event.row, credits.micros(), reason, author],
+    )?;
+    Ok(main.last_insert_rowid())
+}
+
+/// What was added for a wish; `None` until it is booked.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub fn booked(path: &Path, id: i64) -> Result<Option<MicroCredits>, LedgerError> {
+    let main = sqlite::open_to_read(path)?;
+    let sql = "SELECT change FROM correction WHERE id = ?";
+    let change: Option<i64> = main.query_row(sql, [id], |row| row.get(0))?;
+    Ok(change.map(MicroCredits::from_micros))
+}
+
+/// The oldest wish that is not booked.
+pub(super) fn open(main: &Connection) -> rusqlite::Result<Option<Open>> {
+    let mut select = main.prepare_cached(
+        "SELECT id, day, event, credits, reason, author FROM correction WHERE change IS NULL ORDER BY id LIMIT 1",
+    )?;
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok(Open {
+            id: row.get(0)?,
+            event: EventRef {
+                day: row.get(1)?,
+                row: row.get(2)?,
+            },
+            credits: row.get(3)?,
+            reason: row.get(4)?,
+            author: row.get(5)?,
+        })
+    };
+    select.query_row([], read).optional()
+}
+
+impl Open {
+    /// The event that brings what holds now to what shall hold, and why; `None` where the event is gone.
+    pub(super) fn event(
+        &self,
+        main: &Connection,
+        folder: &Path,
+        now: Timestamp,
+    ) -> Result<Option<(Event, String)>, OpenError> {
+        let file = days::path(folder, self.event.day);
+        let Some(stored) = (match file.exists() {
+            true => read(&file, self.event)?,
+            false => None,
+        }) else {
+            return Ok(None);
+        };
+        let before: i64 = main.query_row(
+            "SELECT coalesce(sum(change), 0) FROM correction WHERE day = ? AND event = ?",
+            [self.event.day, self.event.row],
+            |row| row.get(0),
+        )?;
+        let holds = stored.credits.micros().saturating_add(before);
+        let change = MicroCredits::from_micros(self.credits.saturating_sub(holds));
+        let note = format!(
+            "corrects {} by {}: {}",
+            self.event, self.author, self.reason
+        );
+        Ok(Some((corrected(stored, change, now), note)))
+    }
+
+    /// What the log says of it.
+    pub(super) fn say(&self, change: MicroCredits) {
+        tracing::warn!(
+            event = %self.event, %change, reason = self.reason, author = self.author,
+            "an event was corrected"
+        );
+    }
+}
+
+/// A line like the event's own, so that reports by whatever it was recorded under come out right.
+fn corrected(stored: Stored, change: MicroCredits, now: Timestamp) -> Event {
+    let kind = stored.named_kind.as_deref();
+    let kind = NamedKind::ALL
+        .into_iter()
+        .find(|known| Some(known.name()) == kind);
+    Event {
+        at: now,
+        request: stored.request,
+        period: stored.period,
+        team: TeamId(stored.team_id),
+        operation: stored.operation,
+        class: stored.class,
+        source: stored.source,
+        credits: change,
+        estimate: MicroCredits::ZERO,
+        kind: EventKind::Correction,
+        confidence: Confidence::Adjusted,
+        shadow: stored.shadow,
+        continued: stored.continued,
+        named: kind.zip(stored.named.map(Into::into)),
+        agent_type: stored.agent_type.map(Arc::from),
+        key: stored.key.map(Arc::from),
+        tags: stored.tags.map(Arc::from),
+        usage: Usage::default(),
+        status: 0,
+        duration_ms: 0,
+        session: None,
+    }
+}

@@ -1,0 +1,96 @@
+//! The events files: one a day in UTC, `events/YYYY-MM-DD.db` beside the ledger.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use rusqlite::Connection;
+
+use super::{OpenError, schema, sqlite};
+
+/// A day's file that is there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct DayFile {
+    /// Days since the epoch.
+    pub(super) day: i64,
+    pub(super) path: PathBuf,
+}
+
+/// The folder of a ledger's events files.
+pub(super) fn folder(ledger: &Path) -> PathBuf {
+    ledger.parent().unwrap_or(Path::new(".")).join("events")
+}
+
+/// `2026-11-24`.
+pub(super) fn name(day: i64) -> String {
+    let at = Timestamp::from_second(day.saturating_mul(86_400)).unwrap_or(Timestamp::UNIX_EPOCH);
+    at.strftime("%Y-%m-%d").to_string()
+}
+
+/// Days since the epoch of `2026-11-24`.
+pub(super) fn parse(name: &str) -> Option<i64> {
+    let date: Date = name.parse().ok()?;
+    let midnight = date.to_zoned_datetime(jiff::tz::TimeZone::UTC).ok()?;
+    Some(of(midnight.timestamp()))
+}
+
+/// The day an instant lies in.
+pub(super) fn of(at: Timestamp) -> i64 {
+    at.as_second().div_euclid(86_400)
+}
+
+pub(super) fn path(folder: &Path, day: i64) -> PathBuf {
+    folder.join(format!("{}.db", name(day)))
+}
+
+/// Every file in the folder, the oldest first; none where there is no folder.
+pub(super) fn list(folder: &Path) -> Vec<DayFile> {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found: Vec<_> = files
+        .filter_map(|file| {
+            let path = file.path();
+            let is_ours = path.extension().is_some_and(|extension| extension == "db");
+            let day = parse(path.file_stem()?.to_str()?).filter(|_| is_ours)?;
+            Some(DayFile { day, path })
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// Opens a day's file to write; it must exist unless `create`.
+pub(super) fn open(path: &Path, create: bool) -> Result<Connection, OpenError> {
+    let open = || -> Result<Connection, OpenError> {
+        let mut connection = sqlite::open(path, create)?;
+        schema::migrate_events(&mut connection)?;
+        Ok(connection)
+    };
+    open().map_err(|error| error.in_day(path))
+}
+
+/// Opens a day's file to read, beside its writer.
+pub(super) fn open_to_read(path: &Path) -> Result<Connection, OpenError> {
+    let open = || -> Result<Connection, OpenError> {
+        let connection = sqlite::open_to_read(path)?;
+        schema::look(&connection)?;
+        Ok(connection)
+    };
+    open().map_err(|error| error.in_day(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_named_in_utc_and_read_back() {
+        let check = |day: i64, want: &str| {
+            assert_eq!(name(day), want);
+            assert_eq!(parse(want), Some(day));
+        };
+        check(0, "1970-01-01");
+        check(20_781, "2026-11-24");
+        assert_eq!(parse("2026-11-31"), None);
+        assert_eq!(parse("backup"), None);
+    }
+}

@@ -1,0 +1,111 @@
+//! What the ledger thread shares with the rest of the process, and how it is doing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use super::live::LivePeriod;
+use super::queue::Queues;
+use super::totals::Totals;
+use crate::clock;
+use crate::counters::{Count, Durations};
+
+/// A commit that takes longer means a disk that stalls: the worst of healthy ones is well under it.
+const STALLED: Duration = Duration::from_secs(1);
+
+/// Figures of the ledger thread.
+#[derive(Debug, Default)]
+pub struct LedgerStats {
+    /// Commits, tried or done.
+    pub commits: Durations,
+    /// Events written.
+    pub events: Count,
+    /// Events waiting to be written.
+    pub pending: Count,
+    /// Commits that failed.
+    pub errors: Count,
+    pub(super) folded: AtomicU64,
+}
+
+impl LedgerStats {
+    /// Events that kept no row of their own and are in the rollups only.
+    pub fn events_folded(&self) -> u64 {
+        self.folded.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn folded(&self, count: u64) {
+        self.folded.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+/// Whether the disk takes what is written.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// It does.
+    pub writing: bool,
+    /// When it last did.
+    pub last_commit: Option<Timestamp>,
+    /// Events waiting to be written.
+    pub pending_events: u64,
+    /// Why it does not.
+    pub last_error: Option<String>,
+}
+
+/// What the ledger thread shares with the rest.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) queues: Queues,
+    pub(super) live: ArcSwap<Vec<Arc<LivePeriod>>>,
+    pub(super) teams: ArcSwap<Vec<String>>,
+    pub(super) notify: Vec<Arc<Notify>>,
+    pub(super) stats: Arc<LedgerStats>,
+    pub(super) health: ArcSwap<Health>,
+    pub(super) totals: ArcSwap<Totals>,
+    /// Milliseconds since boot when the commit under way began; 0 while there is none.
+    pub(super) busy_since_ms: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn health(&self, writing: bool, last_error: Option<String>) {
+        let pending_events = self.stats.pending.get();
+        let last_commit = if writing {
+            Some(clock::now())
+        } else {
+            self.health.load().last_commit
+        };
+        self.health.store(Arc::new(Health {
+            writing,
+            last_commit,
+            pending_events,
+            last_error,
+        }));
+    }
+
+    /// A commit begins or is over.
+    pub(super) fn busy(&self, is_busy: bool) {
+        let since = if is_busy { now_ms().max(1) } else { 0 };
+        self.busy_since_ms.store(since, Ordering::Release);
+    }
+
+    /// How long the commit under way takes already, where that is too long.
+    pub(super) fn stalled(&self) -> Option<Duration> {
+        let since = self.busy_since_ms.load(Ordering::Acquire);
+        let busy = Duration::from_millis(now_ms().saturating_sub(since));
+        (since > 0 && busy >= STALLED).then_some(busy)
+    }
+
+    /// Whoever waits for a grant looks again.
+    pub(super) fn raised(&self) {
+        self.notify
+            .iter()
+            .for_each(|worker| worker.notify_waiters());
+    }
+}
+
+fn now_ms() -> u64 {
+    u64::try_from(clock::since_boot().as_millis()).unwrap_or(u64::MAX)
+}

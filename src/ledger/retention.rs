@@ -1,0 +1,171 @@
+//! Old events files are dropped whole: by age, and while all of them together are too large.
+//!
+//! What a day held stays known in `breakerbox.db`, so the sums go on agreeing. The ledger thread only notes that a
+//! day is dropped; a thread of its own deletes the file, since that may take a while.
+
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::{Connection, params};
+use tokio::time::Instant;
+
+use super::days::{self, DayFile};
+use super::rows::millis;
+use crate::clock::{self, Trusted, Verdict};
+use crate::config::checked::LedgerSettings;
+
+/// How often it is looked for.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// What to keep.
+#[derive(Debug)]
+pub(super) struct Retention {
+    folder: PathBuf,
+    keep_days: i64,
+    max_bytes: Option<u64>,
+    looked_at: Option<Instant>,
+    /// A clock that jumped ahead must not make everything old.
+    trusted: Trusted,
+    deleting: Option<JoinHandle<()>>,
+}
+
+impl Retention {
+    pub(super) fn new(settings: &LedgerSettings) -> Self {
+        Self {
+            folder: days::folder(&settings.path),
+            keep_days: i64::from(settings.events_keep_days),
+            max_bytes: settings.events_max_bytes,
+            looked_at: None,
+            trusted: Trusted::new(clock::now(), clock::since_boot()),
+            deleting: None,
+        }
+    }
+
+    /// Drops what is due, once a minute. `close` lets go of a day's file.
+    pub(super) fn look(
+        &mut self,
+        main: &Connection,
+        close: impl FnMut(i64),
+    ) -> rusqlite::Result<()> {
+        let now = Instant::now();
+        let is_early = self
+            .looked_at
+            .is_some_and(|at| now.duration_since(at) < LOOK);
+        let is_busy = self
+            .deleting
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished());
+        if is_early || is_busy {
+            return Ok(());
+        }
+        self.looked_at = Some(now);
+        if let Verdict::Apart(_) = self.trusted.check(clock::now(), clock::since_boot()) {
+            return Ok(());
+        }
+        self.drop_due(main, close)
+    }
+
+    fn drop_due(&mut self, main: &Connection, mut close: impl FnMut(i64)) -> rusqlite::Result<()> {
+        let files: Vec<_> = days::list(&self.folder)
+            .into_iter()
+            .map(|file| (bytes(&file), file))
+            .collect();
+        let now = clock::now();
+        let sizes: Vec<_> = files.iter().map(|(size, file)| (file.day, *size)).collect();
+        let due = due(&sizes, days::of(now), self.keep_days, self.max_bytes);
+        for (day, why) in &due {
+            main.execute(
+                "INSERT INTO dropped_day (day, at_ms, why) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                params![day, millis(now), why],
+            )?;
+            tracing::info!(
+                day = days::name(*day),
+                why,
+                "events dropped; their sums stay"
+            );
+        }
+        // Also what a process that died in between left behind.
+        let mut select = main.prepare_cached("SELECT 1 FROM dropped_day WHERE day = ?")?;
+        let mut gone = Vec::new();
+        for (_, file) in files {
+            if select.exists([file.day])? {
+                close(file.day);
+                gone.push(file.path);
+            }
+        }
+        if !gone.is_empty() {
+            let thread = std::thread::Builder::new().name("ledger-drop".to_owned());
+            self.deleting = thread.spawn(move || delete(&gone)).ok();
+        }
+        Ok(())
+    }
+}
+
+/// Which days go, the oldest first, and why. `today` and what is later stays.
+fn due(
+    files: &[(i64, u64)],
+    today: i64,
+    keep_days: i64,
+    max_bytes: Option<u64>,
+) -> Vec<(i64, &'static str)> {
+    let mut left: u64 = files.iter().map(|(_, bytes)| bytes).sum();
+    let mut due = Vec::new();
+    for (day, bytes) in files.iter().filter(|(day, _)| *day < today) {
+        let why = if *day < today.saturating_sub(keep_days) {
+            "older than events_keep_days"
+        } else if max_bytes.is_some_and(|max| left > max) {
+            "events_max_bytes"
+        } else {
+            break;
+        };
+        left = left.saturating_sub(*bytes);
+        due.push((*day, why));
+    }
+    due
+}
+
+fn sides(file: &std::path::Path) -> impl Iterator<Item = PathBuf> {
+    ["", "-wal", "-shm"].into_iter().map(move |suffix| {
+        let mut path = file.as_os_str().to_owned();
+        path.push(suffix);
+        PathBuf::from(path)
+    })
+}
+
+fn bytes(file: &DayFile) -> u64 {
+    let sizes = sides(&file.path).map(|path| std::fs::metadata(path).map_or(0, |file| file.len()));
+    sizes.sum()
+}
+
+fn delete(files: &[PathBuf]) {
+    for file in files.iter().flat_map(|file| sides(file)) {
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(%error, path = %file.display(), "a dropped day's file cannot be deleted; trying again");
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_days_go_and_today_stays() {
+        let check = |files: &[(i64, u64)], max: Option<u64>, want: &[i64]| {
+            let days: Vec<_> = due(files, 1_000, 400, max)
+                .iter()
+                .map(|(day, _)| *day)
+                .collect();
+            assert_eq!(days, want, "{files:?} {max:?}");
+        };
+        check(&[(599, 5), (600, 5), (1_000, 5)], None, &[599]);
+        check(&[(998, 5), (999, 5), (1_000, 5)], Some(15), &[]);
+        check(&[(998, 5), (999, 5), (1_000, 5)], Some(14), &[998]);
+        check(&[(998, 5), (999, 5), (1_000, 5)], Some(1), &[998, 999]);
+        check(&[(1_000, 50), (1_001, 50)], Some(1), &[]);
+    }
+}
