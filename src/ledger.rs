@@ -383,12 +383,11 @@ impl Ledger {
         query::usage(&self.0.path, query)
     }
 
-    /// When the clock was last accepted by hand.
-    pub fn clock_accepted_at(&self) -> Option<Timestamp> {
+    /// How often the clock was accepted by hand; `None` while that cannot be read.
+    pub fn clock_acceptances(&self) -> Option<i64> {
         let connection = sqlite::open_to_read(&self.0.path).ok()?;
-        let sql = "SELECT max(at_ms) FROM clock_accepted";
-        let at: Option<i64> = connection.query_row(sql, [], |row| row.get(0)).ok()?;
-        at.map(rows::timestamp)
+        let sql = "SELECT count(*) FROM clock_accepted";
+        connection.query_row(sql, [], |row| row.get(0)).ok()
     }
 
     /// Writes the last batch, hands grants back, and ends the thread.
@@ -439,16 +438,17 @@ impl Ledger {
     }
 }
 
-/// Says that the wall clock is right. Works beside a running process, without its lock.
+/// Says that the wall clock is right, also for the next start. Works beside a running process, without its lock.
 ///
 /// # Errors
 /// When there is no ledger, or it cannot be written.
 pub fn accept_clock(path: &Path, now: Timestamp) -> Result<(), LedgerError> {
-    let connection = sqlite::open(path, false)?;
-    connection.execute(
-        "INSERT INTO clock_accepted (at_ms) VALUES (?)",
-        [rows::millis(now)],
-    )?;
+    let mut connection = sqlite::open(path, false)?;
+    let transaction = connection.transaction()?;
+    let now = rows::millis(now);
+    transaction.execute("INSERT INTO clock_accepted (at_ms) VALUES (?)", [now])?;
+    files::set_meta(&transaction, "last_write_ms", now)?;
+    transaction.commit()?;
     Ok(())
 }
 

@@ -23,8 +23,9 @@ pub struct PeriodClock {
 
 #[derive(Clone, Debug)]
 struct Held {
-    since: Timestamp,
     why: String,
+    /// How often the clock had been accepted by then. Times do not tell: it is the clock that is not believed.
+    acceptances: Option<i64>,
 }
 
 impl PeriodClock {
@@ -33,9 +34,9 @@ impl PeriodClock {
         let behind = last_write
             .map(|last| last.duration_since(now))
             .filter(|behind| *behind > BACKWARDS);
-        let held = behind.map(|behind| Held {
-            since: now,
-            why: format!("the wall clock lies {behind:#} before the ledger's last write"),
+        let held = behind.map(|behind| {
+            let why = format!("the wall clock lies {behind:#} before the ledger's last write");
+            hold(ledger, why)
         });
         let trusted = Trusted::new(now, clock::since_boot());
         Self {
@@ -67,11 +68,9 @@ impl PeriodClock {
     }
 
     fn look(&mut self, now: Timestamp, boot: std::time::Duration) {
-        if let Some(held) = &self.held
-            && self
-                .ledger
-                .clock_accepted_at()
-                .is_some_and(|accepted| accepted >= held.since)
+        if let Some(held) = &mut self.held
+            && let Some(count) = self.ledger.clock_acceptances()
+            && count > *held.acceptances.get_or_insert(count)
         {
             tracing::info!("the clock was accepted; periods advance again");
             self.held = None;
@@ -81,9 +80,16 @@ impl PeriodClock {
             && self.held.is_none()
         {
             let why = format!("the wall clock jumped by {ahead:#} against the time since boot");
-            tracing::error!(%why, "the period is held; check the clock, then run `breakerbox ledger accept-clock`");
-            self.held = Some(Held { since: now, why });
+            self.held = Some(hold(&self.ledger, why));
         }
+    }
+}
+
+fn hold(ledger: &Ledger, why: String) -> Held {
+    tracing::error!(%why, "the period is held; check the clock, then run `breakerbox ledger accept-clock`");
+    Held {
+        why,
+        acceptances: ledger.clock_acceptances(),
     }
 }
 

@@ -25,6 +25,7 @@ mod process;
 mod refusals;
 mod reload;
 mod retention;
+mod rollover;
 mod rooms;
 mod scrape;
 mod stage;
