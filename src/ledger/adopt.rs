@@ -42,7 +42,7 @@ pub(super) fn settle(
     let mut connections = Vec::with_capacity(NEWEST);
     // A batch is written within a second: its rows are in the newest files.
     for file in all.iter().rev().take(NEWEST) {
-        let day = days::open(&file.path, false)?;
+        let day = days::open(&file.path)?;
         look_through(&day, file)?;
         let sql = "SELECT batch FROM event ORDER BY id DESC LIMIT 1";
         let last = day.query_row(sql, [], |row| row.get::<_, i64>(0));
@@ -101,7 +101,7 @@ fn adopt(
     // rows are taken into a table of the connection's own first.
     main.execute_batch("DROP TABLE IF EXISTS temp.above; DROP TABLE IF EXISTS temp.named;")?;
     for file in all {
-        drop(days::open(&file.path, false)?); // of this version, and sound
+        drop(days::open(&file.path)?); // of this version, and sound
         attached(main, file, |main| {
             main.execute_batch(
                 "CREATE TEMP TABLE IF NOT EXISTS above AS SELECT 0 AS day, * FROM events.event WHERE 0;
@@ -158,7 +158,7 @@ pub(super) fn count_days(main: &mut Connection, all: &[DayFile]) -> Result<(), O
         return Ok(());
     }
     for file in all {
-        drop(days::open(&file.path, false)?);
+        drop(days::open(&file.path)?);
         attached(main, file, |main| {
             main.execute(
                 "INSERT OR REPLACE INTO event_day (day, period, team, source, rows, credits)

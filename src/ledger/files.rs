@@ -182,8 +182,8 @@ impl Files {
                 cause,
             })?;
             let path = days::path(&self.folder, day);
-            let connection = days::open(&path, true)?;
-            super::only_ours(&path);
+            days::create(&path)?;
+            let connection = days::open(&path)?;
             self.days.insert(day, connection);
         }
         self.days.get_mut(&day).ok_or(OpenError::Foreign)
