@@ -13,8 +13,8 @@ use super::{OpenError, files, verify};
 /// The files a batch may be in: today's, yesterday's around midnight, and one for clocks that step.
 const NEWEST: usize = 3;
 
-/// What a check at the start may take: three files of it are read in well under a second.
-const CHECKED_BYTES: u64 = 64 << 20;
+/// Day files up to this are looked through at a start: three of them are read in a tenth of a second.
+const CHECKED_BYTES: u64 = 16 << 20;
 
 /// Batches rise with the row id, so what lies above a batch are the last rows: looked for from the end, where a
 /// table of millions is not read.
@@ -147,6 +147,14 @@ SELECT at_ms / 3600000, period, team, operation, class, source, confidence, coal
     coalesce(named, ''), coalesce(agent_type, ''), coalesce(key, ''), coalesce(tags, ''),
     count(*), sum(credits), sum(units), sum(input_tokens), sum(output_tokens)
 FROM above GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
+ON CONFLICT DO UPDATE SET
+    requests = requests + excluded.requests, credits = credits + excluded.credits, units = units + excluded.units,
+    input_tokens = input_tokens + excluded.input_tokens, output_tokens = output_tokens + excluded.output_tokens;
+INSERT INTO rollup_team (hour, period, team, operation, class, source, confidence, requests, credits, units,
+    input_tokens, output_tokens)
+SELECT at_ms / 3600000, period, team, operation, class, source, confidence, count(*), sum(credits), sum(units),
+    sum(input_tokens), sum(output_tokens)
+FROM above GROUP BY 1, 2, 3, 4, 5, 6, 7
 ON CONFLICT DO UPDATE SET
     requests = requests + excluded.requests, credits = credits + excluded.credits, units = units + excluded.units,
     input_tokens = input_tokens + excluded.input_tokens, output_tokens = output_tokens + excluded.output_tokens;

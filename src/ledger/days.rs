@@ -101,7 +101,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
 pub(super) fn open_to_read(path: &Path) -> Result<Connection, OpenError> {
     let open = || -> Result<Connection, OpenError> {
         let connection = sqlite::open_to_read(path)?;
-        schema::look(&connection)?;
+        schema::look(&connection, schema::EVENTS)?;
         Ok(connection)
     };
     open().map_err(|error| error.in_day(path))

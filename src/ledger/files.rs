@@ -109,6 +109,7 @@ impl Files {
         let accounts = write_accounts(&transaction, commit, &holder)?;
         write_days(&transaction, &commit.batch.events)?;
         write_rollups(&transaction, &commit.batch.rollups)?;
+        write_team_rollups(&transaction, &commit.batch.rollups)?;
         write_sessions(&transaction, commit.batch.sessions.values())?;
         for (period, changed) in commit.shown {
             super::periods::record_shown(&transaction, *period, changed)?;
@@ -330,6 +331,45 @@ fn write_rollups<'r>(
             key.agent_type.as_deref().unwrap_or_default(),
             key.key.as_deref().unwrap_or_default(),
             key.tags.as_deref().unwrap_or_default(),
+            count(sums.requests),
+            sums.credits_micros,
+            count(sums.units),
+            count(sums.input_tokens),
+            count(sums.output_tokens),
+        ])?;
+    }
+    Ok(())
+}
+
+/// The same without what is named.
+fn write_team_rollups<'r>(
+    transaction: &Transaction<'_>,
+    rollups: impl IntoIterator<Item = (&'r RollupKey, &'r RollupSums)>,
+) -> rusqlite::Result<()> {
+    let mut sums: BTreeMap<_, RollupSums> = BTreeMap::new();
+    for (key, more) in rollups {
+        let account = (key.period, key.team, key.source);
+        let rest = (key.operation, key.class, key.confidence);
+        sums.entry((key.hour, account, rest)).or_default().add(more);
+    }
+    let mut upsert = transaction.prepare_cached(
+        "INSERT INTO rollup_team (hour, period, team, operation, class, source, confidence, requests, credits, units,
+             input_tokens, output_tokens)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET
+             requests = requests + excluded.requests, credits = credits + excluded.credits,
+             units = units + excluded.units, input_tokens = input_tokens + excluded.input_tokens,
+             output_tokens = output_tokens + excluded.output_tokens",
+    )?;
+    for ((hour, (period, team, source), (operation, class, confidence)), sums) in sums {
+        upsert.execute(params![
+            hour,
+            period.code(),
+            team.0,
+            code(operation.index()),
+            code(class.index()),
+            code(source.index()),
+            confidence_code(confidence),
             count(sums.requests),
             sums.credits_micros,
             count(sums.units),
