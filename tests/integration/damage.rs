@@ -105,7 +105,7 @@ fn an_older_binary_refuses_a_newer_schema_by_name() {
     newer(&day_file(&files));
     check_refused(
         &files,
-        &["schema 99", "knows up to 3", "run the newer version"],
+        &["schema 99", "knows up to 2", "run the newer version"],
     );
     let (files, _simulator) = used_ledger(1);
     newer(&files.ledger());

@@ -12,6 +12,7 @@
     reason = "tests block, panic and print; what they test may not"
 )]
 
+mod clock_faults;
 mod conservation;
 mod conversation;
 mod corrections;
@@ -32,3 +33,4 @@ mod streams;
 mod tls;
 mod trip_point;
 mod verify;
+mod wall_clock;
