@@ -9,6 +9,7 @@ pub mod alerts;
 pub mod backup;
 mod batch;
 mod booking;
+pub mod carried;
 mod commands;
 pub mod correct;
 mod days;

@@ -79,6 +79,7 @@ fn start(folder: &Path) -> Running {
         buffer: zero,
         burst: zero,
         annual_credits: zero,
+        carry_over: breakerbox::config::checked::CarryOver::None,
         config_hash: String::new(),
     };
     let live = ledger.period(&period, &facts).unwrap();

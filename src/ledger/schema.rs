@@ -15,7 +15,7 @@ use crate::budget::operation::{Class, Operation, Source};
 /// "BBOX": tells our files from others.
 pub(super) const APPLICATION_ID: i32 = 0x4242_4f58;
 /// The version of `breakerbox.db` this binary writes.
-pub(super) const MAIN: i32 = 3;
+pub(super) const MAIN: i32 = 4;
 /// The version of events files this binary writes.
 pub(super) const EVENTS: i32 = 2;
 
@@ -166,6 +166,18 @@ SELECT hour, period, team, operation, class, source, confidence, sum(requests), 
 FROM rollup GROUP BY 1, 2, 3, 4, 5, 6, 7;
 ";
 
+/// To version 4: what was left over of the period before, written as a period begins.
+const MAIN_4: &str = "
+CREATE TABLE carried (
+    period INTEGER NOT NULL,
+    team INTEGER NOT NULL REFERENCES team,  -- who left it
+    from_period INTEGER NOT NULL,
+    to_buffer INTEGER NOT NULL,             -- 1: the central buffer has it now; 0: the team
+    credits INTEGER NOT NULL,
+    PRIMARY KEY (period, team)
+) STRICT, WITHOUT ROWID;
+";
+
 /// `events/YYYY-MM-DD.db`, from nothing to version 1.
 const EVENTS_1: &str = "
 CREATE TABLE team (id INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
@@ -206,7 +218,7 @@ DROP VIEW IF EXISTS events_readable;
 
 /// Brings `breakerbox.db` to this version.
 pub(super) fn migrate_main(connection: &mut Connection) -> Result<(), OpenError> {
-    migrate(connection, &[MAIN_1, MAIN_2, MAIN_3], MAIN)
+    migrate(connection, &[MAIN_1, MAIN_2, MAIN_3, MAIN_4], MAIN)
 }
 
 /// Brings an events file to this version.

@@ -61,6 +61,7 @@ fn live(ledger: &Ledger) -> (TeamId, Arc<LivePeriod>) {
         buffer: micros(100),
         burst: micros(100),
         annual_credits: micros(12_000),
+        carry_over: crate::config::checked::CarryOver::None,
         config_hash: "test".to_owned(),
     };
     let team = ledger.team("sales").unwrap();
@@ -309,7 +310,7 @@ fn nothing_that_is_not_a_sound_ledger_of_ours_is_opened() {
     };
     check(
         &run("PRAGMA user_version = 99"),
-        "schema 99, this breakerbox knows up to 3",
+        "schema 99, this breakerbox knows up to 4",
     );
     check(&run("PRAGMA application_id = 1"), "no ledger of breakerbox");
     let damage = |path: &Path| {
@@ -522,7 +523,7 @@ fn a_ledger_of_version_1_is_brought_up_to_date_and_is_sound() {
     ledger.stop().unwrap();
     let main = sqlite::open(&bench.path(), false).unwrap();
     main.execute_batch(
-        "DROP TABLE event_day; DROP TABLE rollup_team; DROP TABLE dropped_day; DROP TABLE correction;
+        "DROP TABLE event_day; DROP TABLE rollup_team; DROP TABLE carried; DROP TABLE dropped_day; DROP TABLE correction;
          ALTER TABLE account DROP COLUMN folded; ALTER TABLE account DROP COLUMN folded_rows;
          DELETE FROM meta WHERE key = 'days_counted';
          UPDATE account SET settled = 7, granted = 7;

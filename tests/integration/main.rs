@@ -12,6 +12,7 @@
     reason = "tests block, panic and print; what they test may not"
 )]
 
+mod between_periods;
 mod clock_faults;
 mod conservation;
 mod conversation;
