@@ -28,6 +28,7 @@ pub mod queue;
 mod recovery;
 pub mod restore;
 mod retention;
+mod rollups;
 mod rows;
 mod schema;
 mod sqlite;
