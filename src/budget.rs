@@ -14,6 +14,7 @@ pub mod credits;
 pub mod operation;
 pub mod percent;
 pub mod period;
+pub mod reservation;
 pub mod settlement;
 pub mod throttle;
 pub mod usage;

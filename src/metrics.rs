@@ -40,6 +40,8 @@ pub struct Elsewhere {
     pub differences: Vec<(Arc<str>, u64)>,
     /// Micro-credits reserved while no request is in flight, by team.
     pub reserved_by_nobody: Vec<(Arc<str>, u64)>,
+    /// Micro-credits by which `reserved` is more than the tickets of requests in flight hold.
+    pub reserved_lost: u64,
 }
 
 /// Everything, as text for Prometheus.
@@ -247,6 +249,9 @@ impl AtScrape {
             reserved.add(&[team], count(*micros));
         }
         families.keep(reserved);
+        let help = "Micro-credits reserved by requests that ended without settling: what reserved is above live tickets; must stay 0.";
+        let lost = count(self.elsewhere.reserved_lost);
+        families.gauge("reserved_lost_microcredits", help, lost);
     }
 
     fn process(&self, families: &mut Families) {

@@ -7,6 +7,7 @@ use axum::extract::State;
 use serde::Serialize;
 
 use super::money::PercentOf;
+use crate::budget::allocation;
 use crate::budget::credits::MicroCredits;
 use crate::gateway::control::Control;
 use crate::ledger::live::Sums;
@@ -23,8 +24,11 @@ pub(super) struct PoolStatus {
     held: Option<String>,
     annual_credits: MicroCredits,
     annual_cost: Cost,
-    /// The month's pool.
+    /// The month's pool, and what was carried into it.
     allocation: MicroCredits,
+    carry_over: &'static str,
+    /// What teams left of the period before.
+    carried: MicroCredits,
     /// All teams' own and buffer, settled.
     used: MicroCredits,
     /// All teams' own and buffer, in flight.
@@ -56,7 +60,9 @@ pub(super) async fn show(State(control): State<Arc<Control>>) -> Json<PoolStatus
     let snapshot = control.shared.snapshot.load_full();
     let (pool, limits) = (&snapshot.checked.allocations.pool, &snapshot.pool);
     let (books, sums) = (&snapshot.live.books, Sums::of(&snapshot.live));
-    let split = snapshot.checked.allocations.split(limits.month);
+    let month = allocation::month_pool(pool.annual_credits, books.period.month);
+    let split = snapshot.checked.allocations.split(month);
+    let carried = snapshot.live.carried.iter().map(|carried| carried.credits);
     Json(PoolStatus {
         period: books.period.name.to_string(),
         period_start: books.period.start.to_string(),
@@ -70,6 +76,8 @@ pub(super) async fn show(State(control): State<Arc<Control>>) -> Json<PoolStatus
             currency: pool.annual_cost.currency.clone(),
         },
         allocation: limits.month,
+        carry_over: pool.carry_over.name(),
+        carried: carried.sum::<Option<_>>().unwrap_or(MicroCredits::MAX),
         used: sums.used,
         reserved: sums.reserved,
         percent: PercentOf::new(books.pool.committed(), limits.month),

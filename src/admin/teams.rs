@@ -23,6 +23,8 @@ struct TeamStatus {
     period: String,
     /// What it may spend of its own.
     allocation: MicroCredits,
+    /// The part of it that it left over of the period before.
+    carried: MicroCredits,
     /// Own credits settled, imported ones included.
     used: MicroCredits,
     /// Own credits in flight.
@@ -91,6 +93,7 @@ fn status(snapshot: &Snapshot, team: &TeamEntry) -> TeamStatus {
         team: Arc::clone(&team.name),
         period: period.name.to_string(),
         allocation: team.limits.allocation,
+        carried: snapshot.live.carried_by(team.id),
         used: own.settled,
         reserved: own.reserved(),
         total_used: total.unwrap_or(MicroCredits::MAX),

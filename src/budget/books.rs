@@ -16,6 +16,8 @@ use super::credits::MicroCredits;
 use super::operation::{Class, Source};
 use super::percent::Percent;
 use super::period::Period;
+pub use super::reservation::Reservation;
+use super::reservation::{Counted, Taken};
 
 /// One team's accounts in one period.
 #[derive(Debug, Default)]
@@ -144,26 +146,6 @@ pub struct Ask {
     pub continued: bool,
 }
 
-/// Credits taken from one source, to be settled or voided exactly once.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "a reservation that is neither settled nor voided is never given back"]
-pub struct Reservation {
-    /// What funds it.
-    pub source: Source,
-    /// What was committed.
-    pub estimate: MicroCredits,
-    /// What was exposed.
-    pub bound: MicroCredits,
-    counted: Counted,
-}
-
-/// Which sums a reservation was added to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Counted {
-    year: bool,
-    pool: bool,
-}
-
 /// Why nothing was taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denied {
@@ -287,12 +269,12 @@ impl PeriodBooks {
 
     /// Replaces the estimate by the price, which may be higher and may show as debt.
     pub fn settle(&self, team: &TeamBooks, reservation: Reservation, price: MicroCredits) {
-        let Reservation {
+        let Taken {
             source,
             estimate,
             bound,
             counted,
-        } = reservation;
+        } = reservation.close();
         team.account(source).settle(estimate, bound, price);
         self.adjust(
             source,
@@ -303,12 +285,12 @@ impl PeriodBooks {
 
     /// Gives everything back.
     pub fn void(&self, team: &TeamBooks, reservation: Reservation) {
-        let Reservation {
+        let Taken {
             source,
             estimate,
             bound,
             counted,
-        } = reservation;
+        } = reservation.close();
         self.adjust(source, counted, 0_i64.saturating_sub(estimate.micros()));
         let account = team.account(source);
         account.unexpose(bound);
@@ -334,7 +316,7 @@ impl PeriodBooks {
         more: MicroCredits,
     ) -> bool {
         let bound = reservation.bound.micros().saturating_add(more.micros());
-        reservation.bound = MicroCredits::from_micros(bound);
+        reservation.set_bound(MicroCredits::from_micros(bound));
         team.account(reservation.source).expose_more(more)
     }
 
@@ -377,14 +359,16 @@ impl PeriodBooks {
             year: plan.year_ceiling.is_some(),
             pool: plan.pool_ceiling.is_some(),
         };
-        let reservation = Reservation {
-            source: plan.source,
-            estimate: e,
-            bound: ask.bound,
-            counted,
+        let taken = || {
+            Reservation::new(Taken {
+                source: plan.source,
+                estimate: e,
+                bound: ask.bound,
+                counted,
+            })
         };
         if e.is_zero() && ask.bound.is_zero() {
-            return Ok(reservation); // free: nothing to take
+            return Ok(taken()); // free: nothing to take
         }
         let own_refusal = match ask.class {
             Class::Background => BudgetRefusal::TeamBreakerOpen,
@@ -429,7 +413,7 @@ impl PeriodBooks {
                 Class::Standard | Class::Critical => BudgetRefusal::PoolExhausted,
             }));
         }
-        Ok(reservation)
+        Ok(taken())
     }
 
     fn shared_total(&self, source: Source) -> Option<&Total> {

@@ -32,12 +32,12 @@ fn spend(books: &PeriodBooks, team: &TeamBooks, source: Source, amount: MicroCre
         year: false,
         pool: false,
     };
-    let reservation = Reservation {
+    let reservation = Reservation::new(Taken {
         source,
         estimate: MicroCredits::ZERO,
         bound: MicroCredits::ZERO,
         counted,
-    };
+    });
     books.settle(team, reservation, amount);
 }
 

@@ -207,6 +207,96 @@ mod tests {
         assert_eq!((period.year, period.month), (202_702, 1));
     }
 
+    /// Every month of nine years, for each anchor, in zones with all the oddities there are: a midnight that is
+    /// missing, one that comes twice, half hours, no daylight saving, a day that was skipped.
+    #[test]
+    fn periods_lie_end_to_end_and_begin_on_their_day() {
+        let zones = [
+            "UTC",
+            "America/Los_Angeles",
+            "Europe/Berlin",
+            "America/Sao_Paulo",
+            "Asia/Beirut",
+            "Australia/Lord_Howe",
+            "Asia/Kolkata",
+            "Pacific/Apia",
+        ];
+        for (zone, day) in zones
+            .iter()
+            .flat_map(|zone| (1..=31).map(move |day| (zone, day)))
+        {
+            let start = jiff::civil::date(2011, 1, 1)
+                .with()
+                .day(day)
+                .build()
+                .unwrap();
+            let calendar = Calendar::new(start, TimeZone::get(zone).unwrap());
+            let periods: Vec<_> = (0..108).map(|at| calendar.period(at).unwrap()).collect();
+            for pair in periods.windows(2) {
+                check_seam(&calendar, day, pair[0], pair[1]);
+            }
+        }
+    }
+
+    fn check_seam(calendar: &Calendar, day: i8, period: Period, next: Period) {
+        let case = format!(
+            "{} from day {day}, {}",
+            calendar.zone.iana_name().unwrap(),
+            period.name
+        );
+        assert_eq!(period.end, next.start, "{case}");
+        assert!(period.name < next.name, "{case}");
+        assert_eq!(
+            next.month,
+            period.month.saturating_add(1).rem_euclid(12),
+            "{case}"
+        );
+        assert_eq!(next.year > period.year, next.month == 0, "{case}");
+        let local = |at: Timestamp| at.to_zoned_datetime(calendar.zone.clone());
+        let first = local(period.start);
+        let wanted = day.min(first.date().days_in_month());
+        let skipped = calendar.zone.iana_name() == Some("Pacific/Apia")
+            && period.name.to_string() == "2011-12"
+            && day == 30;
+        assert_eq!(first.day(), if skipped { 31 } else { wanted }, "{case}");
+        let before = local(period.start.checked_sub(1.nanosecond()).unwrap());
+        assert!(
+            before.date() < first.date(),
+            "{case}: the first instant of its day"
+        );
+        let last = period.end.checked_sub(1.nanosecond()).unwrap();
+        for at in [period.start, last] {
+            assert_eq!(calendar.period_at(at), Some(period), "{case} at {at}");
+        }
+        let hours = period.end.duration_since(period.start).as_hours();
+        assert!(
+            (27 * 24..=31 * 24 + 1).contains(&hours),
+            "{case}: {hours} h"
+        );
+    }
+
+    #[test]
+    fn daylight_saving_and_leap_days_move_the_edges_only() {
+        let la = "America/Los_Angeles";
+        let march = ("2026-03", "2026-03-01T08:00:00Z", "2026-04-01T07:00:00Z");
+        check("2026-02-01", la, "2026-03-08T10:00:00Z", Some(march)); // 02:00 is 03:00
+        let november = ("2026-11", "2026-11-01T07:00:00Z", "2026-12-01T08:00:00Z");
+        check("2026-02-01", la, "2026-11-01T09:30:00Z", Some(november)); // 01:30 for the second time
+        let eighth = ("2026-03", "2026-03-08T08:00:00Z", "2026-04-08T07:00:00Z");
+        check("2026-02-08", la, "2026-03-08T08:00:00Z", Some(eighth)); // the day itself is short
+        let leap = ("2028-02", "2028-02-29T00:00:00Z", "2028-03-29T00:00:00Z");
+        check("2027-01-29", "UTC", "2028-02-29T00:00:00Z", Some(leap));
+        let short = ("2027-02", "2027-02-28T00:00:00Z", "2027-03-29T00:00:00Z");
+        check("2027-01-29", "UTC", "2027-03-28T23:59:59Z", Some(short));
+        let from_leap_day = ("2029-02", "2029-02-28T00:00:00Z", "2029-03-29T00:00:00Z");
+        check(
+            "2028-02-29",
+            "UTC",
+            "2029-03-01T00:00:00Z",
+            Some(from_leap_day),
+        );
+    }
+
     #[test]
     fn names_read_back() {
         let name = PeriodName::parse("2026-11").unwrap();

@@ -1,7 +1,7 @@
 use super::*;
 use crate::budget::admission::OnTrip;
 use crate::budget::operation::Class;
-use crate::config::checked::{NamedKind, OnBound};
+use crate::config::checked::{CarryOver, NamedKind, OnBound};
 
 #[path = "payers_file_tests.rs"]
 mod payers;
@@ -78,6 +78,7 @@ fn what_is_not_written_has_its_default() {
         (percent("15%"), percent("15%"), percent("90%"))
     );
     assert_eq!((pool.unattributed, pool.overage_cap), (None, None));
+    assert_eq!(pool.carry_over, CarryOver::None);
     assert_eq!(pool.client_tags, ["project"]);
     let team = &allocations.teams[0];
     assert_eq!((team.trip, team.emergency), (percent("90%"), percent("1%")));
@@ -93,6 +94,7 @@ fn what_is_not_written_has_its_default() {
 
 /// A setting of each kind, around the team on its usual lines.
 const MORE_POOL: &str = r#"overage_cap = "0.5"
+carry_over = "buffer"
 central_buffer = "20%"
 "#;
 const MORE: &str = r#"class = "critical"
@@ -187,6 +189,7 @@ fn what_is_written_is_meant() {
     assert_eq!(key.may_use, [TeamIndex(0), TeamIndex(1)]);
     // Midnight in Los Angeles.
     assert_eq!(key.expires.unwrap().to_string(), "2027-01-01T08:00:00Z");
+    assert_eq!(allocations.pool.carry_over, CarryOver::Buffer);
     assert_eq!(
         allocations.pool.overage_cap,
         Some(MicroCredits::from_micros(500_000))

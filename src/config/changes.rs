@@ -202,6 +202,7 @@ fn pool(all: &Allocations) -> Settings {
         rate_card,
         unattributed,
         overage_cap,
+        carry_over,
         client_tags,
     } = &all.pool;
     let zone = calendar.zone().iana_name().unwrap_or("unnamed");
@@ -220,6 +221,7 @@ fn pool(all: &Allocations) -> Settings {
         ("rate_card", rate_card.clone()),
         ("unattributed", unattributed.to_owned()),
         ("overage_cap", or_none(overage_cap.as_ref())),
+        ("carry_over", carry_over.name().to_owned()),
         ("client_tags", client_tags.join(", ")),
     ]
 }

@@ -104,6 +104,7 @@ fn sections_are_compared_by_setting() {
     let edit = |checked: &mut Checked| {
         checked.allocations.pool.unattributed = Some(TeamIndex(0));
         checked.allocations.pool.rate_card = "guide".to_owned();
+        checked.allocations.pool.carry_over = crate::config::checked::CarryOver::Team;
         checked.gateway.listen.workers = 4;
         checked.gateway.ledger.events = crate::config::checked::EventRows::Rollups;
         checked.gateway.limits.in_flight = 10;
@@ -114,6 +115,7 @@ fn sections_are_compared_by_setting() {
         &[
             "pool.rate_card: flex-2026-08 -> guide",
             "pool.unattributed: refuse -> sales",
+            "pool.carry_over: none -> team",
             "listen.workers: 0 -> 4, after a restart",
             "limits.in_flight: 4096 -> 10",
             "ledger.events: all -> rollups, after a restart",

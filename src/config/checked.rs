@@ -232,8 +232,40 @@ pub struct Pool {
     pub unattributed: Option<TeamIndex>,
     /// Credits of overage a contract year; `None` is off.
     pub overage_cap: Option<MicroCredits>,
+    /// Where what teams leave over goes.
+    pub carry_over: CarryOver,
     /// Tags clients may add.
     pub client_tags: Vec<String>,
+}
+
+/// `carry_over = "none" | "team" | "buffer"`: what becomes of an allocation that was not used up, in the next period
+/// of the contract year.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CarryOver {
+    /// It is gone.
+    None,
+    /// The team has it beside its next allocation.
+    Team,
+    /// The central buffer has it.
+    Buffer,
+}
+
+impl CarryOver {
+    /// Every choice by its word.
+    pub const WORDS: [(&str, Self); 3] = [
+        ("none", Self::None),
+        ("team", Self::Team),
+        ("buffer", Self::Buffer),
+    ];
+
+    /// The word in the file and the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Team => "team",
+            Self::Buffer => "buffer",
+        }
+    }
 }
 
 /// An exact amount of money.

@@ -5,7 +5,7 @@ use jiff::civil::Date;
 use jiff::tz::{self, TimeZone};
 
 use super::allocations_file::TeamNames;
-use super::checked::{Money, Pool, TeamIndex};
+use super::checked::{CarryOver, Money, Pool, TeamIndex};
 use super::labels;
 use super::reader::Reader;
 use super::suggest::did_you_mean;
@@ -27,6 +27,7 @@ pub(super) struct ReadPool {
     rate_card: Option<String>,
     unattributed: Option<Unattributed>,
     overage_cap: Option<MicroCredits>,
+    carry_over: CarryOver,
     client_tags: Vec<String>,
 }
 
@@ -57,6 +58,7 @@ impl ReadPool {
                 Unattributed::Team(team) => Some(team),
             },
             overage_cap: self.overage_cap,
+            carry_over: self.carry_over,
             client_tags: self.client_tags,
         })
     }
@@ -84,6 +86,9 @@ pub(super) fn read(
         rate_card: rate_card(&table, cards),
         unattributed: unattributed(&table, teams),
         overage_cap: table.credits("overage_cap").map(|at| at.value),
+        carry_over: table
+            .word("carry_over", &CarryOver::WORDS)
+            .unwrap_or(CarryOver::None),
         client_tags: client_tags(&table),
     };
     table.finish();

@@ -86,7 +86,7 @@ impl Builder {
         let card = Arc::clone(card);
         let month = allocation::month_pool(pool.annual_credits, period.month);
         let split = checked.allocations.split(month)?;
-        let pool_limits = PoolLimits {
+        let mut pool_limits = PoolLimits {
             month,
             trip: pool.trip,
             trip_at: pool.trip.of(month),
@@ -100,11 +100,21 @@ impl Builder {
             Some(previous) => Arc::clone(&previous.live),
             None => self.ledger.period(period, &facts(&checked, &pool_limits))?,
         };
+        let presences = checked.allocations.teams.iter();
+        let presences = presences.map(|team| self.presence(&team.name));
+        let presences = presences.collect::<Result<Vec<_>, _>>()?;
+        let carried: Vec<_> = presences
+            .iter()
+            .map(|team| live.carried_by(team.id))
+            .collect();
+        grow(&mut pool_limits, live.carried_to_buffer(), &carried);
         let mut teams = Vec::with_capacity(checked.allocations.teams.len().saturating_add(1));
-        for (team, allocation) in checked.allocations.teams.iter().zip(&split.allocations) {
-            let limits = team_limits(team, *allocation, split.buffer);
+        let allocations = split.allocations.iter().zip(&carried);
+        for (team, (allocation, more)) in checked.allocations.teams.iter().zip(allocations) {
+            let allocation = plus(*allocation, *more);
+            let limits = team_limits(team, allocation, pool_limits.buffer);
             let entry = self.entry(team, limits, &live, checked.gateway.mode.enforce)?;
-            teams.push(carry_over(entry, team, previous, previous_period));
+            teams.push(kept(entry, team, previous, previous_period));
         }
         teams.push(self.unattributed(&live)?);
         self.record(&checked, period, &teams, now)?;
@@ -209,9 +219,21 @@ impl Builder {
     }
 }
 
+/// What was carried into the period is there beside the month's own.
+fn grow(limits: &mut PoolLimits, to_buffer: MicroCredits, to_teams: &[MicroCredits]) {
+    let all = to_teams.iter().copied().fold(to_buffer, plus);
+    limits.buffer = plus(limits.buffer, to_buffer);
+    limits.month = plus(limits.month, all);
+    limits.trip_at = limits.trip.of(limits.month);
+}
+
+fn plus(amount: MicroCredits, more: MicroCredits) -> MicroCredits {
+    amount.checked_add(more).unwrap_or(MicroCredits::MAX)
+}
+
 /// What a reload leaves as it is: slots at the same rate, tag values in the same period. More allocation brings
 /// the shown breaker back to what is committed.
-fn carry_over(
+fn kept(
     mut entry: TeamEntry,
     team: &Team,
     previous: Option<&Snapshot>,
@@ -272,6 +294,7 @@ fn facts(checked: &Checked, limits: &PoolLimits) -> PeriodFacts {
         buffer: limits.buffer,
         burst: limits.burst,
         annual_credits: limits.annual,
+        carry_over: pool.carry_over,
         config_hash: checked.hash.clone(),
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::{Class, Operation, Source};
 use crate::budget::period::PeriodName;
+use crate::budget::reservation;
 use crate::ledger::event::TeamId;
 use crate::ledger::totals::Totals;
 use crate::proxy::desk::Shared;
@@ -30,6 +31,7 @@ pub(super) struct Conservation {
     apart: BTreeMap<TeamId, u64>,
     said: BTreeMap<TeamId, u64>,
     reserved: BTreeMap<TeamId, u64>,
+    lost: u64,
 }
 
 /// What a look found, by team, in micro-credits; all of it must be 0.
@@ -39,6 +41,9 @@ pub struct Conserved {
     pub differences: Vec<(Arc<str>, u64)>,
     /// Reserved, twice in a row, while no request was in flight.
     pub reserved_by_nobody: Vec<(Arc<str>, u64)>,
+    /// Reserved by requests that ended without settling, of all teams: what `reserved` is more than live tickets
+    /// hold, busy or not.
+    pub lost: u64,
 }
 
 /// The counters in memory, at one moment.
@@ -71,7 +76,17 @@ impl Conservation {
                 _ => 0,
             }
         };
+        let (reservations, credits) = reservation::lost();
+        if reservations > self.lost {
+            tracing::error!(
+                reservations,
+                %credits,
+                "requests ended without settling: what they reserved stays taken until the period ends"
+            );
+        }
+        self.lost = reservations;
         let told = Conserved {
+            lost: credits.micros().unsigned_abs(),
             reserved_by_nobody: presences
                 .iter()
                 .map(|team| (Arc::clone(&team.name), twice(&team.id)))

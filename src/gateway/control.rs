@@ -211,6 +211,7 @@ impl Control {
         Elsewhere {
             differences: conserved.differences.clone(),
             reserved_by_nobody: conserved.reserved_by_nobody.clone(),
+            reserved_lost: conserved.lost,
             reloads_accepted: status.reloads_accepted,
             reloads_rejected: status.reloads_rejected,
             last_reload_s: status.loaded_at.as_second(),

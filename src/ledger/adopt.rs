@@ -13,8 +13,8 @@ use super::{OpenError, files, verify};
 /// The files a batch may be in: today's, yesterday's around midnight, and one for clocks that step.
 const NEWEST: usize = 3;
 
-/// What a check at the start may take: three files of it are read in well under a second.
-const CHECKED_BYTES: u64 = 64 << 20;
+/// Day files up to this are looked through at a start: three of them are read in a tenth of a second.
+const CHECKED_BYTES: u64 = 16 << 20;
 
 /// Batches rise with the row id, so what lies above a batch are the last rows: looked for from the end, where a
 /// table of millions is not read.
@@ -42,7 +42,7 @@ pub(super) fn settle(
     let mut connections = Vec::with_capacity(NEWEST);
     // A batch is written within a second: its rows are in the newest files.
     for file in all.iter().rev().take(NEWEST) {
-        let day = days::open(&file.path, false)?;
+        let day = days::open(&file.path)?;
         look_through(&day, file)?;
         let sql = "SELECT batch FROM event ORDER BY id DESC LIMIT 1";
         let last = day.query_row(sql, [], |row| row.get::<_, i64>(0));
@@ -101,7 +101,7 @@ fn adopt(
     // rows are taken into a table of the connection's own first.
     main.execute_batch("DROP TABLE IF EXISTS temp.above; DROP TABLE IF EXISTS temp.named;")?;
     for file in all {
-        drop(days::open(&file.path, false)?); // of this version, and sound
+        drop(days::open(&file.path)?); // of this version, and sound
         attached(main, file, |main| {
             main.execute_batch(
                 "CREATE TEMP TABLE IF NOT EXISTS above AS SELECT 0 AS day, * FROM events.event WHERE 0;
@@ -150,6 +150,14 @@ FROM above GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
 ON CONFLICT DO UPDATE SET
     requests = requests + excluded.requests, credits = credits + excluded.credits, units = units + excluded.units,
     input_tokens = input_tokens + excluded.input_tokens, output_tokens = output_tokens + excluded.output_tokens;
+INSERT INTO rollup_team (hour, period, team, operation, class, source, confidence, requests, credits, units,
+    input_tokens, output_tokens)
+SELECT at_ms / 3600000, period, team, operation, class, source, confidence, count(*), sum(credits), sum(units),
+    sum(input_tokens), sum(output_tokens)
+FROM above GROUP BY 1, 2, 3, 4, 5, 6, 7
+ON CONFLICT DO UPDATE SET
+    requests = requests + excluded.requests, credits = credits + excluded.credits, units = units + excluded.units,
+    input_tokens = input_tokens + excluded.input_tokens, output_tokens = output_tokens + excluded.output_tokens;
 ";
 
 /// Fills in what version 1 did not keep: what each day's file holds, and what has no row.
@@ -158,7 +166,7 @@ pub(super) fn count_days(main: &mut Connection, all: &[DayFile]) -> Result<(), O
         return Ok(());
     }
     for file in all {
-        drop(days::open(&file.path, false)?);
+        drop(days::open(&file.path)?);
         attached(main, file, |main| {
             main.execute(
                 "INSERT OR REPLACE INTO event_day (day, period, team, source, rows, credits)

@@ -65,14 +65,14 @@ fn copy(path: &Path, to: &Path, progress: Progress<'_>) -> Result<(), LedgerErro
         path: path.to_owned(),
         cause,
     })?;
-    copy_database(path, &main).map_err(|error| error.in_main(path))?;
+    copy_database(path, &main, schema::MAIN).map_err(|error| error.in_main(path))?;
     let copied = open(&main)?;
     let batch = files::meta(&copied, "batch")?.unwrap_or(0);
     drop(copied);
     for (at, file) in all.iter().enumerate() {
         progress(at.saturating_add(1), total, &days::name(file.day));
         let copy = days::path(&to.join("events"), file.day);
-        match copy_database(&file.path, &copy) {
+        match copy_database(&file.path, &copy, schema::EVENTS) {
             Err(_) if !file.path.exists() => continue, // dropped meanwhile
             copied => copied.map_err(|error| error.in_day(&file.path))?,
         }
@@ -87,11 +87,10 @@ fn copy(path: &Path, to: &Path, progress: Progress<'_>) -> Result<(), LedgerErro
 }
 
 /// One file as of one moment, beside its writer; without the write-ahead log, so that it can be read anywhere.
-fn copy_database(from: &Path, to: &Path) -> Result<(), OpenError> {
+fn copy_database(from: &Path, to: &Path, known: i32) -> Result<(), OpenError> {
     let connection = sqlite::open_to_read(from)?;
-    let found = schema::look(&connection)?;
-    if found < schema::VERSION {
-        let known = schema::VERSION;
+    let found = schema::look(&connection, known)?;
+    if found < known {
         return Err(OpenError::Older { found, known });
     }
     connection.execute("VACUUM INTO ?", [to.to_string_lossy()])?;

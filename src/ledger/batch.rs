@@ -158,7 +158,7 @@ impl RollupKey {
 }
 
 impl RollupSums {
-    fn add(&mut self, other: &Self) {
+    pub(super) fn add(&mut self, other: &Self) {
         self.requests = self.requests.saturating_add(other.requests);
         self.credits_micros = self.credits_micros.saturating_add(other.credits_micros);
         self.units = self.units.saturating_add(other.units);

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::LedgerError;
 use super::alerts::{self, AlertRow};
+use super::carried;
 use super::event::TeamId;
 use super::live::LivePeriod;
 use super::periods::{self, AllocationFact, PeriodFacts};
@@ -130,7 +131,11 @@ impl Writer {
         {
             return Ok(Arc::clone(known));
         }
-        periods::record(&self.files.main, period, facts)?;
+        let transaction = self.files.main.transaction()?;
+        if periods::record(&transaction, period, facts)? {
+            carried::write(&transaction, period, facts.carry_over, &live)?;
+        }
+        transaction.commit()?;
         let year = match self.years.iter().find(|(year, _)| *year == period.year) {
             Some((_, books)) => Arc::clone(books),
             None => {

@@ -58,10 +58,39 @@ pub(super) fn list(folder: &Path) -> Vec<DayFile> {
     found
 }
 
-/// Opens a day's file to write; it must exist unless `create`.
-pub(super) fn open(path: &Path, create: bool) -> Result<Connection, OpenError> {
+/// Makes a day's file unless it is there: beside its place first, then moved there whole, so that whoever reads
+/// beside the writer never finds half of one.
+pub(super) fn create(path: &Path) -> Result<(), OpenError> {
+    if path.exists() {
+        return Ok(());
+    }
+    let new = path.with_extension("new");
+    let unwritable = |cause| OpenError::Unwritable {
+        path: new.clone(),
+        cause,
+    };
+    if new.exists() {
+        std::fs::remove_file(&new).map_err(unwritable)?; // of a try that was cut short
+    }
+    let make = || -> Result<(), OpenError> {
+        let mut connection = sqlite::open(&new, true)?;
+        super::only_ours(&new);
+        schema::migrate_events(&mut connection)?;
+        connection.close().map_err(|(_, error)| error)?;
+        Ok(())
+    };
+    make().map_err(|error| error.in_day(path))?;
+    std::fs::rename(&new, path).map_err(unwritable)?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(unwritable)
+}
+
+/// Opens a day's file to write; it must exist.
+pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     let open = || -> Result<Connection, OpenError> {
-        let mut connection = sqlite::open(path, create)?;
+        let mut connection = sqlite::open(path, false)?;
         schema::migrate_events(&mut connection)?;
         Ok(connection)
     };
@@ -72,7 +101,7 @@ pub(super) fn open(path: &Path, create: bool) -> Result<Connection, OpenError> {
 pub(super) fn open_to_read(path: &Path) -> Result<Connection, OpenError> {
     let open = || -> Result<Connection, OpenError> {
         let connection = sqlite::open_to_read(path)?;
-        schema::look(&connection)?;
+        schema::look(&connection, schema::EVENTS)?;
         Ok(connection)
     };
     open().map_err(|error| error.in_day(path))
@@ -81,6 +110,26 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, OpenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read_once(path: &Path) {
+        while !path.exists() {}
+        drop(open_to_read(path).unwrap());
+    }
+
+    /// `ledger verify` beside a gateway whose day began that moment called the new file damaged.
+    #[test]
+    fn whoever_reads_beside_the_writer_never_finds_half_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            let reader =
+                scope.spawn(|| (0..30).for_each(|day| read_once(&path(folder.path(), day))));
+            for day in 0..30 {
+                create(&path(folder.path(), day)).unwrap();
+            }
+            reader.join().unwrap();
+        });
+        assert_eq!(list(folder.path()).len(), 30);
+    }
 
     #[test]
     fn a_day_is_named_in_utc_and_read_back() {

@@ -109,8 +109,8 @@ fn open(path: &Path) -> Result<rusqlite::Connection, LedgerError> {
         cause,
     })?;
     let main = sqlite::open_to_read(path)?;
-    let found = schema::look(&main)?;
-    let known = schema::VERSION;
+    let known = schema::MAIN;
+    let found = schema::look(&main, known)?;
     if found < known {
         return Err(OpenError::Older { found, known }.into());
     }

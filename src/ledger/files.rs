@@ -9,11 +9,12 @@ use rusqlite::{Connection, Transaction, params};
 
 use super::OpenError;
 use super::adopt::DELETE_ABOVE;
-use super::batch::{AccountKey, Batch, Folded, RollupKey, RollupSums, account_of};
+use super::batch::{AccountKey, Batch, Folded, account_of};
 use super::days;
 use super::event::{Event, SessionRow};
 use super::grants::Raise;
 use super::retention::Retention;
+use super::rollups;
 use super::rows::{code, confidence_code, count, kind_code, millis};
 use crate::budget::breaker::Breaker;
 use crate::budget::credits::MicroCredits;
@@ -108,7 +109,8 @@ impl Files {
         let transaction = self.main.transaction()?;
         let accounts = write_accounts(&transaction, commit, &holder)?;
         write_days(&transaction, &commit.batch.events)?;
-        write_rollups(&transaction, &commit.batch.rollups)?;
+        rollups::finest(&transaction, &commit.batch.rollups)?;
+        rollups::by_team(&transaction, &commit.batch.rollups)?;
         write_sessions(&transaction, commit.batch.sessions.values())?;
         for (period, changed) in commit.shown {
             super::periods::record_shown(&transaction, *period, changed)?;
@@ -182,8 +184,8 @@ impl Files {
                 cause,
             })?;
             let path = days::path(&self.folder, day);
-            let connection = days::open(&path, true)?;
-            super::only_ours(&path);
+            days::create(&path)?;
+            let connection = days::open(&path)?;
             self.days.insert(day, connection);
         }
         self.days.get_mut(&day).ok_or(OpenError::Foreign)
@@ -299,43 +301,6 @@ fn write_days(transaction: &Transaction<'_>, events: &[Event]) -> rusqlite::Resu
     for ((day, (period, team, source)), (rows, micros)) in sums {
         let source = code(source.index());
         upsert.execute(params![day, period.code(), team.0, source, rows, micros])?;
-    }
-    Ok(())
-}
-
-fn write_rollups<'r>(
-    transaction: &Transaction<'_>,
-    rollups: impl IntoIterator<Item = (&'r RollupKey, &'r RollupSums)>,
-) -> rusqlite::Result<()> {
-    let mut upsert = transaction.prepare_cached(
-        "INSERT INTO rollup (hour, period, team, operation, class, source, confidence, named_kind, named, agent_type,
-             key, tags, requests, credits, units, input_tokens, output_tokens)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-         ON CONFLICT DO UPDATE SET
-             requests = requests + excluded.requests, credits = credits + excluded.credits,
-             units = units + excluded.units, input_tokens = input_tokens + excluded.input_tokens,
-             output_tokens = output_tokens + excluded.output_tokens",
-    )?;
-    for (key, sums) in rollups {
-        upsert.execute(params![
-            key.hour,
-            key.period.code(),
-            key.team.0,
-            code(key.operation.index()),
-            code(key.class.index()),
-            code(key.source.index()),
-            confidence_code(key.confidence),
-            key.named.as_ref().map_or("", |(kind, _)| kind.name()),
-            key.named.as_ref().map_or("", |(_, id)| id.as_str()),
-            key.agent_type.as_deref().unwrap_or_default(),
-            key.key.as_deref().unwrap_or_default(),
-            key.tags.as_deref().unwrap_or_default(),
-            count(sums.requests),
-            sums.credits_micros,
-            count(sums.units),
-            count(sums.input_tokens),
-            count(sums.output_tokens),
-        ])?;
     }
     Ok(())
 }

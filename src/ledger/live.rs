@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::carried::Carried;
 use super::event::TeamId;
 use crate::budget::books::{PeriodBooks, TeamBooks};
 use crate::budget::credits::MicroCredits;
@@ -15,15 +16,34 @@ pub struct LivePeriod {
     pub books: PeriodBooks,
     /// By team id; grows when a reload adds a team. Never read on the request path.
     teams: ArcSwap<Vec<Arc<TeamBooks>>>,
+    /// What was left over of the period before.
+    pub carried: Vec<Carried>,
 }
 
 impl LivePeriod {
     /// A period with the accounts of teams 0, 1, 2, ...
-    pub fn new(books: PeriodBooks, teams: Vec<Arc<TeamBooks>>) -> Self {
+    pub fn new(books: PeriodBooks, teams: Vec<Arc<TeamBooks>>, carried: Vec<Carried>) -> Self {
         Self {
             books,
             teams: ArcSwap::from_pointee(teams),
+            carried,
         }
+    }
+
+    /// What a team has beside its allocation, because it left so much over.
+    pub fn carried_by(&self, team: TeamId) -> MicroCredits {
+        let own = self.carried.iter().find(|own| own.team == team);
+        own.filter(|own| !own.to_buffer)
+            .map_or(MicroCredits::ZERO, |own| own.credits)
+    }
+
+    /// What the central buffer has beside its share.
+    pub fn carried_to_buffer(&self) -> MicroCredits {
+        let to_buffer = self.carried.iter().filter(|carried| carried.to_buffer);
+        to_buffer
+            .map(|carried| carried.credits)
+            .sum::<Option<_>>()
+            .unwrap_or(MicroCredits::MAX)
     }
 
     /// Every team's accounts, by id.

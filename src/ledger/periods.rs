@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::carried;
 use super::event::TeamId;
 use super::live::LivePeriod;
 use super::rows::{millis, source, timestamp};
@@ -14,6 +15,7 @@ use crate::budget::breaker::{Breaker, Shown};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::Source;
 use crate::budget::period::{Period, PeriodName};
+use crate::config::checked::CarryOver;
 
 /// What holds for a period, as it begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub struct PeriodFacts {
     pub burst: MicroCredits,
     /// The contract year's credits.
     pub annual_credits: MicroCredits,
+    /// Where what teams left of the period before goes.
+    pub carry_over: CarryOver,
     /// The config it began under.
     pub config_hash: String,
 }
@@ -68,13 +72,13 @@ pub(super) fn newest(connection: &Connection) -> rusqlite::Result<Option<Period>
         .map(Option::flatten)
 }
 
-/// Writes the facts of a period, unless they are there.
+/// Writes the facts of a period, unless they are there; whether they are new.
 pub(super) fn record(
     connection: &Connection,
     period: &Period,
     facts: &PeriodFacts,
-) -> rusqlite::Result<()> {
-    connection.execute(
+) -> rusqlite::Result<bool> {
+    let written = connection.execute(
         "INSERT INTO period (name, start_ms, end_ms, zone, year, month, month_pool, buffer, burst, annual_credits, config_hash)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         params![
@@ -91,7 +95,7 @@ pub(super) fn record(
             facts.config_hash,
         ],
     )?;
-    Ok(())
+    Ok(written > 0)
 }
 
 /// Appends what changed of the allocations.
@@ -187,6 +191,7 @@ pub(super) fn restore(
     Ok(LivePeriod::new(
         restored,
         books.into_iter().map(Arc::new).collect(),
+        carried::read(connection, period.name)?,
     ))
 }
 

@@ -111,17 +111,41 @@ pub struct UsageRow {
 /// The most lines of an answer; a finer question needs a shorter time.
 pub const ROWS_MAX: usize = 100_000;
 
+/// The finest rollups.
+const FINEST: &str = "
+SELECT r.hour, t.name, r.operation, r.class, r.source, r.confidence, r.named, r.agent_type, r.tags, t.tags,
+    r.requests, r.credits, r.units, r.input_tokens, r.output_tokens
+FROM rollup r JOIN team t ON t.id = r.team WHERE r.hour >= ? AND r.hour < ?";
+
+/// Those without what is named: a tenth of the rows and less.
+const BY_TEAM: &str = "
+SELECT r.hour, t.name, r.operation, r.class, r.source, r.confidence, '', '', '', t.tags,
+    r.requests, r.credits, r.units, r.input_tokens, r.output_tokens
+FROM rollup_team r JOIN team t ON t.id = r.team WHERE r.hour >= ? AND r.hour < ?";
+
 /// Sums up the rollups.
 ///
 /// # Errors
 /// When the ledger cannot be read, or the answer is too long.
 pub(super) fn usage(path: &Path, query: &UsageQuery) -> Result<Vec<UsageRow>, LedgerError> {
     let connection = sqlite::open_to_read(path)?;
-    let mut select = connection.prepare(
-        "SELECT r.hour, t.name, r.operation, r.class, r.source, r.confidence, r.named, r.agent_type, r.tags, t.tags,
-                r.requests, r.credits, r.units, r.input_tokens, r.output_tokens
-         FROM rollup r JOIN team t ON t.id = r.team WHERE r.hour >= ? AND r.hour < ?",
-    )?;
+    let is_named = |dimension: &Dimension| match dimension {
+        Dimension::Agent | Dimension::AgentType | Dimension::Tag(_) => true,
+        Dimension::Team
+        | Dimension::Operation
+        | Dimension::Service
+        | Dimension::Class
+        | Dimension::Source
+        | Dimension::Confidence
+        | Dimension::Hour
+        | Dimension::Day => false,
+    };
+    let sql = if query.group_by.iter().any(is_named) {
+        FINEST
+    } else {
+        BY_TEAM
+    };
+    let mut select = connection.prepare(sql)?;
     let from = query.from.as_second().div_euclid(3_600);
     let to = query.to.as_second().saturating_add(3_599).div_euclid(3_600);
     let mut rows = select.query([from, to])?;

@@ -11,16 +11,17 @@ use super::adopt::{self, Above};
 use super::batch::Batch;
 use super::event::{Confidence, Event, EventKind, RequestId, SessionRow, TeamId};
 use super::files::{Commit, Files};
+use super::retention::SESSION_LIFE_MS;
 use super::rows::{millis, source, timestamp};
-use super::{Adjustment, OpenError, Restart, days, files, mark, only_ours, schema, sqlite};
+use super::{Adjustment, OpenError, Restart, days, files, mark, only_ours, schema, sqlite, verify};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::{Class, Operation};
 use crate::budget::period::PeriodName;
 use crate::budget::usage::Usage;
 use crate::config::checked::LedgerSettings;
 
-/// Sessions older than this are not restored.
-const SESSION_LIFE_MS: i64 = 24 * 3_600_000;
+/// A ledger up to this is looked through whole at a start: that takes two tenths of a second.
+const CHECKED_BYTES: u64 = 64 << 20;
 /// The most sessions restored: what the map holds.
 const SESSIONS_MAX: i64 = 100_000;
 
@@ -76,16 +77,15 @@ fn event(adjustment: &Adjustment, now: Timestamp) -> Event {
     }
 }
 
-/// Sessions used within the last day, the newest; older ones are forgotten.
+/// Sessions used within the last day, the newest. Older ones are deleted while the gateway runs: here somebody waits.
 fn sessions(connection: &Connection, now: Timestamp) -> rusqlite::Result<Vec<SessionRow>> {
     let oldest = millis(now).saturating_sub(SESSION_LIFE_MS);
-    connection.execute("DELETE FROM session WHERE last_used_ms < ?", [oldest])?;
     let mut select = connection.prepare(
         "SELECT session, agent, team, charged, opened_below_trip, opening_paid, last_used_ms, version
-         FROM session
+         FROM session WHERE last_used_ms >= ?
          ORDER BY last_used_ms DESC LIMIT ?",
     )?;
-    let rows = select.query_map([SESSIONS_MAX], |row| {
+    let rows = select.query_map([oldest, SESSIONS_MAX], |row| {
         let (session, agent): (String, String) = (row.get(0)?, row.get(1)?);
         Ok(SessionRow {
             session: session.into(),
@@ -128,13 +128,10 @@ pub(super) fn recover(
     let damaged = |error: rusqlite::Error| OpenError::from(error).in_main(path);
     create_if_new(path)?;
     let mut main = sqlite::open(path, false).map_err(damaged)?;
-    let check: String = main
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(damaged)?;
-    if check != "ok" {
+    if let Some(detail) = damage(&main, path).map_err(damaged)? {
         return Err(OpenError::Damaged {
             path: path.clone(),
-            detail: check,
+            detail,
         });
     }
     schema::migrate_main(&mut main).map_err(|error| match error {
@@ -167,6 +164,27 @@ pub(super) fn recover(
         },
         teams,
     ))
+}
+
+/// Looks a ledger through. Of one that is too large for a start the rollups are left to `ledger verify`: they are
+/// all but a few pages of it, and nothing is admitted by them.
+fn damage(main: &Connection, path: &Path) -> rusqlite::Result<Option<String>> {
+    let bytes = std::fs::metadata(path).map_or(0, |file| file.len());
+    if bytes <= CHECKED_BYTES {
+        return verify::damage(main, false);
+    }
+    let mut select = main.prepare(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT IN ('rollup', 'rollup_team')",
+    )?;
+    let tables = select.query_map([], |row| row.get(0))?;
+    for table in tables.collect::<rusqlite::Result<Vec<String>>>()? {
+        let sql = format!("PRAGMA quick_check({table})");
+        let found: String = main.query_row(&sql, [], |row| row.get(0))?;
+        if found != "ok" {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 fn report(above: Above) {

@@ -1,5 +1,6 @@
 //! Old events files are dropped whole: by age, and while all of them together are too large.
 //!
+//! Sessions idle for a day go as well, a portion at a time: at a start there may be none to wait for.
 //! What a day held stays known in `breakerbox.db`, so the sums go on agreeing. The ledger thread only notes that a
 //! day is dropped; a thread of its own deletes the file, since that may take a while.
 
@@ -11,12 +12,17 @@ use rusqlite::{Connection, params};
 use tokio::time::Instant;
 
 use super::days::{self, DayFile};
-use super::rows::millis;
+use super::rows::{code, millis};
 use crate::clock::{self, Trusted, Verdict};
 use crate::config::checked::LedgerSettings;
 
 /// How often it is looked for.
 const LOOK: Duration = Duration::from_secs(60);
+
+/// Sessions older than this are forgotten.
+pub(super) const SESSION_LIFE_MS: i64 = 24 * 3_600_000;
+/// Sessions forgotten at a time: about 20 ms of the ledger thread.
+const SESSIONS_AT_A_TIME: usize = 2_000;
 
 /// What to keep.
 #[derive(Debug)]
@@ -28,6 +34,7 @@ pub(super) struct Retention {
     /// A clock that jumped ahead must not make everything old.
     trusted: Trusted,
     deleting: Option<JoinHandle<()>>,
+    sessions_left: bool,
 }
 
 impl Retention {
@@ -39,6 +46,7 @@ impl Retention {
             looked_at: None,
             trusted: Trusted::new(clock::now(), clock::since_boot()),
             deleting: None,
+            sessions_left: false,
         }
     }
 
@@ -52,6 +60,9 @@ impl Retention {
         let is_early = self
             .looked_at
             .is_some_and(|at| now.duration_since(at) < LOOK);
+        if self.sessions_left {
+            self.sessions_left = forget_sessions(main)?;
+        }
         let is_busy = self
             .deleting
             .as_ref()
@@ -63,6 +74,7 @@ impl Retention {
         if let Verdict::Apart(_) = self.trusted.check(clock::now(), clock::since_boot()) {
             return Ok(());
         }
+        self.sessions_left = true;
         self.drop_due(main, close)
     }
 
@@ -100,6 +112,16 @@ impl Retention {
         }
         Ok(())
     }
+}
+
+/// Forgets a portion; whether there may be more.
+fn forget_sessions(main: &Connection) -> rusqlite::Result<bool> {
+    let oldest = millis(clock::now()).saturating_sub(SESSION_LIFE_MS);
+    let mut delete = main.prepare_cached(
+        "DELETE FROM session WHERE session IN (SELECT session FROM session WHERE last_used_ms < ?
+             ORDER BY last_used_ms LIMIT ?)",
+    )?;
+    Ok(delete.execute(params![oldest, code(SESSIONS_AT_A_TIME)])? == SESSIONS_AT_A_TIME)
 }
 
 /// Which days go, the oldest first, and why. `today` and what is later stays.

@@ -14,8 +14,10 @@ use crate::budget::operation::{Class, Operation, Source};
 
 /// "BBOX": tells our files from others.
 pub(super) const APPLICATION_ID: i32 = 0x4242_4f58;
-/// The version this binary writes.
-pub(super) const VERSION: i32 = 2;
+/// The version of `breakerbox.db` this binary writes.
+pub(super) const MAIN: i32 = 4;
+/// The version of events files this binary writes.
+pub(super) const EVENTS: i32 = 2;
 
 /// `breakerbox.db`, from nothing to version 1.
 const MAIN_1: &str = "
@@ -141,6 +143,41 @@ CREATE TABLE correction (               -- asked for by a person; the ledger thr
 CREATE INDEX correction_open ON correction (id) WHERE change IS NULL;
 ";
 
+/// To version 3: the rollups again without what is named, so that a year by team and day is a short scan.
+const MAIN_3: &str = "
+CREATE TABLE rollup_team (
+    hour INTEGER NOT NULL,
+    period INTEGER NOT NULL,
+    team INTEGER NOT NULL,
+    operation INTEGER NOT NULL,
+    class INTEGER NOT NULL,
+    source INTEGER NOT NULL,
+    confidence INTEGER NOT NULL,
+    requests INTEGER NOT NULL,
+    credits INTEGER NOT NULL,
+    units INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    PRIMARY KEY (hour, period, team, operation, class, source, confidence)
+) STRICT, WITHOUT ROWID;
+INSERT INTO rollup_team
+SELECT hour, period, team, operation, class, source, confidence, sum(requests), sum(credits), sum(units),
+    sum(input_tokens), sum(output_tokens)
+FROM rollup GROUP BY 1, 2, 3, 4, 5, 6, 7;
+";
+
+/// To version 4: what was left over of the period before, written as a period begins.
+const MAIN_4: &str = "
+CREATE TABLE carried (
+    period INTEGER NOT NULL,
+    team INTEGER NOT NULL REFERENCES team,  -- who left it
+    from_period INTEGER NOT NULL,
+    to_buffer INTEGER NOT NULL,             -- 1: the central buffer has it now; 0: the team
+    credits INTEGER NOT NULL,
+    PRIMARY KEY (period, team)
+) STRICT, WITHOUT ROWID;
+";
+
 /// `events/YYYY-MM-DD.db`, from nothing to version 1.
 const EVENTS_1: &str = "
 CREATE TABLE team (id INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
@@ -181,41 +218,39 @@ DROP VIEW IF EXISTS events_readable;
 
 /// Brings `breakerbox.db` to this version.
 pub(super) fn migrate_main(connection: &mut Connection) -> Result<(), OpenError> {
-    migrate(connection, &[MAIN_1, MAIN_2])
+    migrate(connection, &[MAIN_1, MAIN_2, MAIN_3, MAIN_4], MAIN)
 }
 
 /// Brings an events file to this version.
 pub(super) fn migrate_events(connection: &mut Connection) -> Result<(), OpenError> {
     let second = format!("{EVENTS_2}{}", readable_view());
-    migrate(connection, &[EVENTS_1, &second])
+    migrate(connection, &[EVENTS_1, &second], EVENTS)
 }
 
-/// Whether a file is one of ours, and of a version this binary knows.
-pub(super) fn look(connection: &Connection) -> Result<i32, OpenError> {
+/// Whether a file is one of ours, and of a version this binary knows: at most `known`.
+pub(super) fn look(connection: &Connection, known: i32) -> Result<i32, OpenError> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let (id, version) = (pragma("application_id")?, pragma("user_version")?);
     if id != APPLICATION_ID {
         return Err(OpenError::Foreign);
     }
-    if version > VERSION {
-        return Err(OpenError::Newer {
-            found: version,
-            known: VERSION,
-        });
+    if version > known {
+        let found = version;
+        return Err(OpenError::Newer { found, known });
     }
     Ok(version)
 }
 
 /// Takes the steps that are missing, each from one version to the next.
-fn migrate(connection: &mut Connection, steps: &[&str]) -> Result<(), OpenError> {
+fn migrate(connection: &mut Connection, steps: &[&str], known: i32) -> Result<(), OpenError> {
     let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
     let version = match tables == 0 && id == 0 {
         true => 0,
-        false => look(connection)?,
+        false => look(connection, known)?,
     };
-    if version == VERSION {
+    if version == known {
         return Ok(());
     }
     let transaction = connection.transaction()?;
@@ -224,7 +259,7 @@ fn migrate(connection: &mut Connection, steps: &[&str]) -> Result<(), OpenError>
         transaction.execute_batch(step)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.pragma_update(None, "user_version", known)?;
     transaction.commit()?;
     Ok(())
 }

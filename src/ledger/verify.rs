@@ -209,15 +209,25 @@ fn add_known(events: &mut BTreeMap<Key, Sum>, known: Option<&BTreeMap<Key, Sum>>
     }
 }
 
+/// What reports by team are read from is the rollups once more.
+const TEAM_ROLLUPS_APART: &str = "
+WITH finest AS (
+    SELECT hour, period, team, operation, class, source, confidence, sum(requests), sum(credits), sum(units),
+        sum(input_tokens), sum(output_tokens)
+    FROM rollup GROUP BY 1, 2, 3, 4, 5, 6, 7
+)
+SELECT (SELECT count(*) FROM (SELECT * FROM finest EXCEPT SELECT * FROM rollup_team))
+    + (SELECT count(*) FROM (SELECT * FROM rollup_team EXCEPT SELECT * FROM finest))";
+
 fn read_main(path: &Path, thorough: bool, faults: &mut Vec<String>) -> Result<Main, OpenError> {
     std::fs::metadata(path).map_err(|cause| OpenError::Unreadable {
         path: path.to_owned(),
         cause,
     })?;
     let mut connection = sqlite::open_to_read(path)?;
-    let found = schema::look(&connection)?;
-    if found < schema::VERSION {
-        let known = schema::VERSION;
+    let found = schema::look(&connection, schema::MAIN)?;
+    if found < schema::MAIN {
+        let known = schema::MAIN;
         return Err(OpenError::Older { found, known });
     }
     if let Some(detail) = damage(&connection, thorough)? {
@@ -248,6 +258,12 @@ fn read_main(path: &Path, thorough: bool, faults: &mut Vec<String>) -> Result<Ma
     for row in select.query_map([], |row| Ok((keyed(row)?, row.get(5)?)))? {
         let ((key, sum), day): (_, i64) = row?;
         days.entry(day).or_default().insert(key, sum);
+    }
+    let apart: i64 = main.query_row(TEAM_ROLLUPS_APART, [], |row| row.get(0))?;
+    if apart > 0 {
+        faults.push(format!(
+            "the hourly sums by team differ from the rollups in {apart} places: reports by team are wrong"
+        ));
     }
     let mut select = main.prepare("SELECT id, name FROM team")?;
     let teams = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;

@@ -9,6 +9,7 @@ use crate::process::Process;
 use crate::stage::{CHAT, Files, MODEL_PATH, SALES_KEY, allocations, any_port, series, wait_for};
 
 const DIFFERENCE: &str = r#"breakerbox_conservation_difference_microcredits{team="sales"}"#;
+const LOST: &str = "breakerbox_reserved_lost_microcredits";
 const NOBODY: &str = r#"breakerbox_reserved_by_nobody_microcredits{team="sales"}"#;
 
 fn spend(process: &Process) {
@@ -68,5 +69,6 @@ fn under_load_nothing_differs() {
     let metrics = process.metrics();
     assert!(metrics.contains(&format!("{DIFFERENCE} 0\n")), "{metrics}");
     assert!(metrics.contains(&format!("{NOBODY} 0\n")), "{metrics}");
+    assert!(metrics.contains(&format!("{LOST} 0\n")), "{metrics}");
     assert_eq!(process.stop(), Some(0));
 }

@@ -45,14 +45,16 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("connect");
-        stream
-            .set_read_timeout(Some(Duration::from_secs(30)))
-            .expect("timeout");
-        stream.set_nodelay(true).expect("nodelay");
-        Self {
+        Self::try_open(address).expect("connect")
+    }
+
+    pub(crate) fn try_open(address: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
             stream: BufReader::new(stream),
-        }
+        })
     }
 
     /// Writes bytes as they are.
@@ -67,6 +69,18 @@ impl Connection {
         headers: &[(&str, &str)],
         body: &str,
     ) -> std::io::Result<Reply> {
+        self.ask(method, path, headers, body)?;
+        self.read_reply()
+    }
+
+    /// Sends a request, and reads nothing.
+    pub(crate) fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> std::io::Result<()> {
         let mut request = format!(
             "{method} {path} HTTP/1.1\r\nhost: {}\r\n",
             self.stream.get_ref().peer_addr()?
@@ -80,8 +94,7 @@ impl Connection {
                 body.len()
             ));
         }
-        self.send(format!("{request}\r\n{body}").as_bytes())?;
-        self.read_reply()
+        self.send(format!("{request}\r\n{body}").as_bytes())
     }
 
     pub(crate) fn read_reply(&mut self) -> std::io::Result<Reply> {
@@ -123,9 +136,15 @@ impl Connection {
 
     /// A line of the head; empty at its end.
     pub(crate) fn read_line(&mut self) -> String {
+        self.try_read_line().expect("a line")
+    }
+
+    pub(crate) fn try_read_line(&mut self) -> std::io::Result<String> {
         let mut line = String::new();
-        self.stream.read_line(&mut line).expect("a line");
-        line.trim_end().to_owned()
+        if self.stream.read_line(&mut line)? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(line.trim_end().to_owned())
     }
 
     /// One chunk; empty at the end.

@@ -12,6 +12,8 @@
     reason = "tests block, panic and print; what they test may not"
 )]
 
+mod between_periods;
+mod clock_faults;
 mod conservation;
 mod conversation;
 mod corrections;
@@ -33,3 +35,4 @@ mod streams;
 mod tls;
 mod trip_point;
 mod verify;
+mod wall_clock;

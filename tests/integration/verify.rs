@@ -95,6 +95,10 @@ fn every_planted_difference_is_found() {
         "sales own: events, rollups and account differ by 0.000005 credits",
     );
     check(
+        &main("UPDATE rollup_team SET credits = credits - 5"),
+        "the hourly sums by team differ from the rollups in 2 places",
+    );
+    check(
         &main("UPDATE rollup SET requests = requests + 1"),
         "2 events, 3 in the rollups",
     );

@@ -1,0 +1,48 @@
+//! A wall clock that tests move while the real binary runs, by libfaketime; the clocks since boot stay as they are.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use jiff::Timestamp;
+
+use crate::stage::{Files, has};
+
+const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+
+pub(crate) struct WallClock {
+    offset: PathBuf,
+}
+
+impl WallClock {
+    /// Nothing where libfaketime is not installed.
+    pub(crate) fn at(files: &Files, instant: &str) -> Option<Self> {
+        if !has("faketime") || !Path::new(LIBRARY).exists() {
+            return None;
+        }
+        let clock = Self {
+            offset: files.folder.path().join("offset"),
+        };
+        clock.set(instant);
+        Some(clock)
+    }
+
+    /// The time from now on.
+    pub(crate) fn set(&self, instant: &str) {
+        let instant: Timestamp = instant.parse().expect("an instant");
+        let ahead = instant.duration_since(Timestamp::now()).as_secs();
+        let new = self.offset.with_extension("new");
+        std::fs::write(&new, format!("{ahead:+}\n")).expect("write");
+        std::fs::rename(&new, &self.offset).expect("rename");
+    }
+
+    /// The real binary under this clock.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_breakerbox"));
+        command
+            .env("LD_PRELOAD", LIBRARY)
+            .env("FAKETIME_TIMESTAMP_FILE", &self.offset)
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        command
+    }
+}
