@@ -1,58 +1,16 @@
 //! The end of a month while the gateway runs: the real binary, its wall clock moved by libfaketime.
 
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use breakerbox::simulator::{Settings, Simulator};
-use jiff::Timestamp;
 
 use crate::http::{Connection, call, get};
 use crate::process::Process;
-use crate::stage::{
-    AGENT, CHAT, Files, MODEL_PATH, SALES_KEY, allocations, any_port, has, wait_for,
-};
+use crate::stage::{AGENT, CHAT, Files, MODEL_PATH, SALES_KEY, allocations, any_port, wait_for};
+use crate::wall_clock::WallClock;
 
 const KEY: (&str, &str) = ("Breakerbox-Key", SALES_KEY);
 const TURN: &str = r#"{"message":{"sequenceId":1,"type":"Text","text":"Hello"}}"#;
-const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
-
-/// A wall clock that is moved while processes run; the clocks since boot stay as they are.
-struct WallClock {
-    offset: PathBuf,
-}
-
-impl WallClock {
-    fn at(files: &Files, instant: &str) -> Self {
-        let clock = Self {
-            offset: files.folder.path().join("offset"),
-        };
-        clock.set(instant);
-        clock
-    }
-
-    fn set(&self, instant: &str) {
-        let instant: Timestamp = instant.parse().expect("an instant");
-        let ahead = instant.duration_since(Timestamp::now()).as_secs();
-        let new = self.offset.with_extension("new");
-        std::fs::write(&new, format!("{ahead:+}\n")).expect("write");
-        std::fs::rename(&new, &self.offset).expect("rename");
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_breakerbox"));
-        command
-            .env("LD_PRELOAD", LIBRARY)
-            .env("FAKETIME_TIMESTAMP_FILE", &self.offset)
-            .env("FAKETIME_NO_CACHE", "1")
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-        command
-    }
-}
-
-fn faketime() -> bool {
-    has("faketime") && std::path::Path::new(LIBRARY).exists()
-}
 
 fn model(process: &Process) -> u16 {
     call(process.proxy, "POST", MODEL_PATH, &[KEY], CHAT).status
@@ -78,12 +36,11 @@ fn accept(clock: &WallClock, files: &Files) {
 
 #[test]
 fn a_month_ends_while_a_stream_is_open() {
-    if !faketime() {
-        return;
-    }
     let simulator = Simulator::start(any_port(), Settings::default()).expect("a simulator");
     let files = Files::write(simulator.address, &allocations("guide", "12_000"));
-    let clock = WallClock::at(&files, "2026-11-30T23:59:57Z");
+    let Some(clock) = WallClock::at(&files, "2026-11-30T23:59:57Z") else {
+        return;
+    };
     let process = Process::serve_with(&files, clock.command());
     let open = format!("/einstein/ai-agent/v1/agents/{AGENT}/sessions");
     let body = r#"{"externalSessionKey":"1"}"#;
@@ -127,12 +84,11 @@ fn a_month_ends_while_a_stream_is_open() {
 
 #[test]
 fn a_wall_clock_that_jumps_over_the_months_edge_is_not_believed_until_accepted() {
-    if !faketime() {
-        return;
-    }
     let simulator = Simulator::start(any_port(), Settings::default()).expect("a simulator");
     let files = Files::write(simulator.address, &allocations("guide", "12_000"));
-    let clock = WallClock::at(&files, "2026-11-20T12:00:00Z");
+    let Some(clock) = WallClock::at(&files, "2026-11-20T12:00:00Z") else {
+        return;
+    };
     let process = Process::serve_with(&files, clock.command());
     assert_eq!(model(&process), 200);
 
