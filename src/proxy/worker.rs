@@ -16,8 +16,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::LocalOptions;
 use tokio::sync::watch;
-use tokio::task::LocalSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::connect::Connector;
@@ -111,9 +111,8 @@ pub struct WorkerStart {
 pub fn run(start: WorkerStart) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()?;
-    let local = LocalSet::new();
-    let served = local.block_on(&runtime, serve(start));
+        .build_local(LocalOptions::default())?;
+    let served = runtime.block_on(serve(start));
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
 }
