@@ -59,6 +59,7 @@ use self::health::Shared;
 pub use self::health::{Health, LedgerStats};
 use self::live::LivePeriod;
 use self::lock::Lock;
+use self::mark::Mark;
 use self::periods::{AllocationFact, PeriodFacts};
 use self::query::{UsageQuery, UsageRow};
 use self::queue::{EventSink, Queues};
@@ -154,6 +155,7 @@ impl Ledger {
             busy_since_ms: AtomicU64::default(),
         });
         let writer = Writer {
+            at_start: Mark::read_from(&files.main)?,
             files,
             shared: Arc::clone(&shared),
             commands: received,

@@ -1,13 +1,16 @@
 //! Event rows the ledger does not count yet.
 //!
 //! A batch goes to the events files first, so after a crash the rows of one batch, the next one, may be there
-//! alone: they never counted, and are deleted; the grant covers them. Rows of a later batch mean that
-//! `breakerbox.db` is older than its events: somebody restored it. Then every row above its number is counted in,
-//! so that no counter is lower than what was spent.
+//! alone: they never counted, and are deleted; the grant covers them. Rows of a later batch, or a mark of one, mean
+//! that `breakerbox.db` is older than its events: somebody restored it. Then every row above its number is counted
+//! in, so that no counter is lower than what was spent.
 
 use rusqlite::{Connection, params};
 
+use super::correct::Note;
 use super::days::{self, DayFile};
+use super::event::EventKind;
+use super::rows::kind_code;
 use super::{OpenError, files, verify};
 
 /// The files a batch may be in: today's, yesterday's around midnight, and one for clocks that step.
@@ -32,12 +35,13 @@ pub struct Above {
     pub adopted_micros: i64,
 }
 
-/// Deletes or adopts what lies above the ledger's number; the number the ledger goes on from.
+/// Deletes or adopts what lies above the ledger's number. `is_older`: a mark says that the ledger was restored.
 pub(super) fn settle(
     main: &mut Connection,
     all: &[DayFile],
     batch: i64,
-) -> Result<(Above, i64), OpenError> {
+    is_older: bool,
+) -> Result<Above, OpenError> {
     let mut newest = batch;
     let mut connections = Vec::with_capacity(NEWEST);
     // A batch is written within a second: its rows are in the newest files.
@@ -54,10 +58,10 @@ pub(super) fn settle(
         connections.push(day);
     }
     let mut above = Above::default();
-    if newest > batch.saturating_add(1) {
+    if newest > batch.saturating_add(1) || (is_older && newest > batch) {
         drop(connections);
         adopt(main, all, batch, newest, &mut above)?;
-        return Ok((above, newest));
+        return Ok(above);
     }
     for day in connections {
         let rows = day.execute(DELETE_ABOVE, [batch])?;
@@ -65,7 +69,7 @@ pub(super) fn settle(
             .deleted
             .saturating_add(u64::try_from(rows).unwrap_or(0));
     }
-    Ok((above, batch))
+    Ok(above)
 }
 
 /// A file that is small enough is looked through; damage in a larger one is found by `ledger verify`.
@@ -129,11 +133,32 @@ fn adopt(
         params![holder],
     )?;
     transaction.execute_batch(ADOPT_SUMS)?;
+    adopt_corrections(&transaction, all)?;
     files::set_meta(&transaction, "batch", newest)?;
     transaction.commit()?;
     main.execute_batch("DROP TABLE temp.above; DROP TABLE temp.named;")?;
     above.adopted = u64::try_from(rows).unwrap_or(0);
     above.adopted_micros = micros;
+    Ok(())
+}
+
+/// What says that a correction is booked is older than its event: without it the next one would be booked from what
+/// held before.
+fn adopt_corrections(main: &Connection, all: &[DayFile]) -> Result<(), OpenError> {
+    let mut select = main.prepare(
+        "SELECT batch, at_ms, credits, coalesce(note, '') FROM above WHERE kind = ? ORDER BY batch",
+    )?;
+    let mut rows = select.query([kind_code(EventKind::Correction)])?;
+    while let Some(row) = rows.next()? {
+        let (batch, at_ms): (i64, i64) = (row.get(0)?, row.get(1)?);
+        let (change, note): (i64, String) = (row.get(2)?, row.get(3)?);
+        let Some(note) = Note::parse(&note) else {
+            tracing::warn!(note, "a correction does not say which event it corrects");
+            continue;
+        };
+        let file = all.iter().find(|file| file.day == note.event.day);
+        note.remember(main, file.map(|file| &*file.path), (batch, at_ms, change))?;
+    }
     Ok(())
 }
 

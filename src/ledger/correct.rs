@@ -142,18 +142,14 @@ impl Open {
         }) else {
             return Ok(None);
         };
-        let before: i64 = main.query_row(
-            "SELECT coalesce(sum(change), 0) FROM correction WHERE day = ? AND event = ?",
-            [self.event.day, self.event.row],
-            |row| row.get(0),
-        )?;
-        let holds = stored.credits.micros().saturating_add(before);
+        let holds = stored.credits.micros().saturating_add(booked_on(main, self.event)?);
         let change = MicroCredits::from_micros(self.credits.saturating_sub(holds));
-        let note = format!(
-            "corrects {} by {}: {}",
-            self.event, self.author, self.reason
-        );
-        Ok(Some((corrected(stored, change, now), note)))
+        let note = Note {
+            event: self.event,
+            author: &self.author,
+            reason: &self.reason,
+        };
+        Ok(Some((corrected(stored, change, now), note.to_string())))
     }
 
     /// What the log says of it.
@@ -162,6 +158,68 @@ impl Open {
             event = %self.event, %change, reason = self.reason, author = self.author,
             "an event was corrected"
         );
+    }
+}
+
+/// What was added to an event so far.
+fn booked_on(main: &Connection, event: EventRef) -> rusqlite::Result<i64> {
+    let sql = "SELECT coalesce(sum(change), 0) FROM correction WHERE day = ? AND event = ?";
+    main.query_row(sql, [event.day, event.row], |row| row.get(0))
+}
+
+/// What a correction's event says of itself.
+pub(super) struct Note<'n> {
+    pub(super) event: EventRef,
+    author: &'n str,
+    reason: &'n str,
+}
+
+impl std::fmt::Display for Note<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            event,
+            author,
+            reason,
+        } = self;
+        write!(f, "corrects {event} by {author}: {reason}")
+    }
+}
+
+impl<'n> Note<'n> {
+    /// Reads a note as it is written.
+    pub(super) fn parse(text: &'n str) -> Option<Self> {
+        let (event, why) = text.strip_prefix("corrects ")?.split_once(" by ")?;
+        let (author, reason) = why.split_once(": ")?;
+        let event = EventRef::parse(event)?;
+        Some(Self {
+            event,
+            author,
+            reason,
+        })
+    }
+
+    /// Writes down as booked what the event of a restored ledger says: its batch, its time and its credits.
+    pub(super) fn remember(
+        &self,
+        main: &Connection,
+        file: Option<&Path>,
+        (batch, at_ms, change): (i64, i64, i64),
+    ) -> Result<(), OpenError> {
+        let corrected = file.map(|file| read(file, self.event)).transpose()?.flatten();
+        // What it was before; only people read it, and of a day that is gone they cannot.
+        let first = corrected.map_or(0, |stored| stored.credits.micros());
+        let credits = first.saturating_add(booked_on(main, self.event)?).saturating_add(change);
+        let Self {
+            event,
+            author,
+            reason,
+        } = self;
+        main.execute(
+            "INSERT INTO correction (at_ms, day, event, credits, reason, author, change, batch)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            params![at_ms, event.day, event.row, credits, reason, author, change, batch],
+        )?;
+        Ok(())
     }
 }
 

@@ -101,6 +101,11 @@ fn sessions(connection: &Connection, now: Timestamp) -> rusqlite::Result<Vec<Ses
     rows.collect()
 }
 
+/// The last batch `breakerbox.db` counts.
+fn batch(main: &Connection) -> rusqlite::Result<i64> {
+    Ok(files::meta(main, "batch")?.unwrap_or(0))
+}
+
 /// When the ledger was last written.
 fn last_write(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
     Ok(files::meta(connection, "last_write_ms")?.map(timestamp))
@@ -139,12 +144,16 @@ pub(super) fn recover(
         error => error.in_main(path),
     })?;
     let (holder, last_write) = (holder(&main)?, last_write(&main)?);
-    let batch = files::meta(&main, "batch")?.unwrap_or(0);
+    // Before rows are adopted: they raise the number, and would hide that the mark is ahead of it.
+    let own_batch = batch(&main)?;
+    let ahead = mark::read(path, &holder).filter(|mark| mark.batch > own_batch);
     let all = days::list(&days::folder(path));
-    let (above, batch) = adopt::settle(&mut main, &all, batch)?;
+    let above = adopt::settle(&mut main, &all, own_batch, ahead.is_some())?;
     adopt::count_days(&mut main, &all)?;
     report(above);
-    let (_, batch) = mark::catch_up(&mut main, path, &holder, batch)?;
+    if let Some(mark) = ahead {
+        mark::catch_up(&mut main, &mark)?;
+    }
     let adjustments = adjustments(&main, &holder)?;
     let sessions = sessions(&main, now)?;
     let mut select = main.prepare("SELECT name FROM team ORDER BY id")?;
@@ -152,7 +161,8 @@ pub(super) fn recover(
         .query_map([], |row| row.get(0))?
         .collect::<rusqlite::Result<Vec<String>>>()?;
     drop(select);
-    let mut files = Files::new(main, path, settings.events, batch, holder);
+    let goes_on_from = batch(&main)?;
+    let mut files = Files::new(main, path, settings.events, goes_on_from, holder);
     charge(&mut files, &adjustments, &teams, now)?;
     Ok((
         files,

@@ -1,5 +1,7 @@
 //! What finance relies on: a restart keeps counts, a crash is charged once, nothing is opened as empty.
 
+mod restored;
+
 use jiff::tz::TimeZone;
 use tempfile::TempDir;
 
@@ -47,6 +49,18 @@ impl Bench {
     fn open(&self) -> (Ledger, Restart) {
         self.try_open().unwrap_or_else(|error| panic!("{error}"))
     }
+
+    fn try_verify(&self) -> Result<verify::Verdict, LedgerError> {
+        let mut asked = verify::Asked {
+            thorough: true,
+            progress: &mut |_, _, _| {},
+        };
+        verify::verify(&self.path(), &mut asked)
+    }
+
+    fn verified(&self) -> verify::Verdict {
+        self.try_verify().unwrap()
+    }
 }
 
 fn period() -> Period {
@@ -54,8 +68,13 @@ fn period() -> Period {
     calendar.period_at(crate::clock::now()).unwrap()
 }
 
-fn live(ledger: &Ledger) -> (TeamId, Arc<LivePeriod>) {
-    let facts = PeriodFacts {
+fn following(period: &Period) -> Period {
+    let calendar = Calendar::new("2026-01-01".parse().unwrap(), TimeZone::UTC);
+    calendar.period_at(period.end).unwrap()
+}
+
+fn facts() -> PeriodFacts {
+    PeriodFacts {
         zone: "UTC".to_owned(),
         month_pool: micros(1_000),
         buffer: micros(100),
@@ -63,9 +82,12 @@ fn live(ledger: &Ledger) -> (TeamId, Arc<LivePeriod>) {
         annual_credits: micros(12_000),
         carry_over: crate::config::checked::CarryOver::None,
         config_hash: "test".to_owned(),
-    };
+    }
+}
+
+fn live(ledger: &Ledger) -> (TeamId, Arc<LivePeriod>) {
     let team = ledger.team("sales").unwrap();
-    (team, ledger.period(&period(), &facts).unwrap())
+    (team, ledger.period(&period(), &facts()).unwrap())
 }
 
 fn event(team: TeamId, credits: i64) -> Event {
@@ -126,6 +148,12 @@ fn wait_for(what: &str, mut is_true: impl FnMut() -> bool) {
 
 /// Spends as a request does: reserve, wait for the grant, settle, event.
 fn spend(ledger: &Ledger, sink: &mut EventSink, team: TeamId, live: &LivePeriod, credits: i64) {
+    take(ledger, team, live, credits);
+    sink.push(event(team, credits));
+}
+
+/// Likewise, without the event.
+fn take(ledger: &Ledger, team: TeamId, live: &LivePeriod, credits: i64) {
     let (books, (limits, pool)) = (live.team(team), limits());
     let ask = Ask {
         class: Class::Standard,
@@ -142,7 +170,6 @@ fn spend(ledger: &Ledger, sink: &mut EventSink, team: TeamId, live: &LivePeriod,
         taken.is_some()
     });
     live.books.settle(&books, taken.unwrap(), micros(credits));
-    sink.push(event(team, credits));
 }
 
 fn sums(path: &Path) -> (i64, i64) {
@@ -262,6 +289,20 @@ fn events_equal_rollups_equal_accounts_also_when_queues_overflow() {
     assert_eq!(ledger.totals().from_workers(team), total);
 }
 
+/// What a process that died between the two files leaves: a row of the next batch.
+fn leave_row(bench: &Bench, day: &Path) {
+    let main = sqlite::open_to_read(&bench.path()).unwrap();
+    let batch = files::meta(&main, "batch").unwrap().unwrap();
+    let day = sqlite::open(day, false).unwrap();
+    day.execute(
+        "INSERT INTO event SELECT id + 1, ?, at_ms, request, period, team, operation, class, source, credits,
+             estimate, kind, confidence, flags, named_kind, named, agent_type, key, tags, session, units,
+             input_tokens, output_tokens, status, duration_ms, note FROM event ORDER BY id DESC LIMIT 1",
+        [batch + 1],
+    )
+    .unwrap();
+}
+
 #[test]
 fn rows_of_a_batch_that_never_counted_are_deleted_at_start() {
     let bench = Bench::new();
@@ -269,21 +310,12 @@ fn rows_of_a_batch_that_never_counted_are_deleted_at_start() {
     let (team, _period) = live(&ledger);
     ledger.sink(0).push(event(team, 5));
     ledger.stop().unwrap();
-    // The process died between the two files: the next batch's rows are there, its number is not.
     let file = std::fs::read_dir(bench.folder.path().join("data/events"))
         .unwrap()
         .next()
         .unwrap()
         .unwrap();
-    let day = sqlite::open(&file.path(), false).unwrap();
-    day.execute(
-        "INSERT INTO event SELECT id + 1, batch + 1, at_ms, request, period, team, operation, class, source, credits,
-             estimate, kind, confidence, flags, named_kind, named, agent_type, key, tags, session, units,
-             input_tokens, output_tokens, status, duration_ms, note FROM event",
-        [],
-    )
-    .unwrap();
-    drop(day);
+    leave_row(&bench, &file.path());
     assert_eq!(event_rows(&bench.path()), (2, 10));
     let (ledger, _) = bench.open();
     assert_eq!(event_rows(&bench.path()), (1, 5));
@@ -539,17 +571,10 @@ fn a_ledger_of_version_1_is_brought_up_to_date_and_is_sound() {
             "DROP VIEW events_readable; ALTER TABLE event DROP COLUMN note; PRAGMA user_version = 1;",
         )
         .unwrap();
-    let verify = || {
-        let mut asked = verify::Asked {
-            thorough: true,
-            progress: &mut |_, _, _| {},
-        };
-        verify::verify(&bench.path(), &mut asked)
-    };
-    let said = verify().unwrap_err().to_string();
+    let said = bench.try_verify().unwrap_err().to_string();
     assert!(said.contains("start `breakerbox serve` once"), "{said}");
     bench.open().0.stop().unwrap();
-    let verdict = verify().unwrap();
+    let verdict = bench.verified();
     assert!(verdict.is_sound(), "{verdict:?}");
     let account = &verdict.accounts[0];
     let figures = (account.events, account.folded, account.settled);
@@ -585,11 +610,7 @@ fn a_ledger_thread_that_died_is_seen_and_does_not_keep_the_process() {
 }
 
 fn check_verified(bench: &Bench, rows: u64) {
-    let mut asked = verify::Asked {
-        thorough: true,
-        progress: &mut |_, _, _| {},
-    };
-    let verdict = verify::verify(&bench.path(), &mut asked).unwrap();
+    let verdict = bench.verified();
     assert!(verdict.is_sound(), "{verdict:?}");
     assert_eq!(verdict.rows, rows);
 }

@@ -49,6 +49,8 @@ pub(super) struct Writer {
     pub(super) last_look: Instant,
     pub(super) totals: Totals,
     pub(super) path: PathBuf,
+    /// What the accounts said when this process began: its mark says that of periods it never opens.
+    pub(super) at_start: Mark,
     pub(super) marked_at: Option<Instant>,
     pub(super) retention: Retention,
     pub(super) corrected_at: Option<Instant>,
@@ -218,7 +220,7 @@ impl Writer {
     /// How far the ledger has come, for a later one that was restored from before.
     fn mark(&self) {
         let (live, teams) = (self.shared.live.load_full(), self.shared.teams.load_full());
-        let mark = Mark::of(self.files.holder(), self.files.batch, &live, &teams);
+        let mark = self.at_start.moved_on(self.files.batch, &live, &teams);
         if let Err(error) = mark.write(&self.path) {
             tracing::warn!(%error, "the ledger's mark cannot be written");
         }

@@ -1,0 +1,155 @@
+//! A ledger that is older than what was spent: nothing gets lower, nothing is counted twice, nothing stays behind.
+
+use super::*;
+
+const HOURS_A_DAY: i64 = 24;
+
+impl Bench {
+    fn day_file(&self, days_ago: i64) -> PathBuf {
+        days::path(&days::folder(&self.path()), days::of(back(days_ago)))
+    }
+
+    /// A gateway's run: so many credits each, so many days ago.
+    fn run(&self, spent: &[(i64, i64)]) {
+        let (ledger, _) = self.open();
+        let (team, period) = live(&ledger);
+        let mut sink = ledger.sink(0);
+        for (days_ago, credits) in spent {
+            take(&ledger, team, &period, *credits);
+            sink.push(Event {
+                at: back(*days_ago),
+                ..event(team, *credits)
+            });
+        }
+        drop(sink);
+        ledger.stop().unwrap();
+    }
+
+    fn backup(&self) -> PathBuf {
+        let to = self.folder.path().join("backup");
+        backup::backup(&self.path(), &to, &mut |_, _, _| {}).unwrap();
+        to
+    }
+
+    fn restore(&self, backup: &Path) {
+        let now = crate::clock::now();
+        restore::restore(&self.path(), backup, false, now, &mut |_, _, _| {}).unwrap();
+    }
+
+    /// What the next gateway counts for sales; after it the ledger is sound.
+    fn counted(&self) -> i64 {
+        let (ledger, _) = self.open();
+        let (team, period) = live(&ledger);
+        let settled = period.team(team).own.figures().settled.micros();
+        ledger.stop().unwrap();
+        let verdict = self.verified();
+        assert!(verdict.is_sound(), "{verdict:?}");
+        settled
+    }
+}
+
+fn back(days: i64) -> Timestamp {
+    crate::clock::now() - jiff::SignedDuration::from_hours(HOURS_A_DAY * days)
+}
+
+fn damage(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[4_096..8_192].fill(0x5a);
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// It counted 6, `ledger verify` said sound: the newer day raised the number the mark is compared with.
+#[test]
+fn a_day_that_only_the_mark_knows_is_charged_beside_one_whose_rows_are_there() {
+    let bench = Bench::new();
+    bench.run(&[(1, 2)]);
+    let backup = bench.backup();
+    bench.run(&[(1, 3), (0, 4)]);
+    damage(&bench.day_file(1));
+    bench.restore(&backup);
+    assert_eq!(bench.counted(), 9);
+}
+
+#[test]
+fn what_has_no_row_is_charged_beside_rows_that_are_there() {
+    let mut bench = Bench::new();
+    bench.run(&[(1, 2)]);
+    let backup = bench.backup();
+    bench.events = EventRows::Rollups;
+    bench.run(&[(1, 3)]);
+    bench.events = EventRows::All;
+    bench.run(&[(0, 4), (0, 4)]);
+    bench.restore(&backup);
+    assert_eq!(bench.counted(), 13);
+}
+
+/// The mark of a gateway that runs since the month began said nothing of the month before.
+#[test]
+fn what_had_no_row_in_a_period_before_is_charged_too() {
+    let bench = Bench {
+        events: EventRows::Rollups,
+        ..Bench::new()
+    };
+    bench.run(&[(0, 2)]);
+    let backup = bench.backup();
+    bench.run(&[(0, 3)]);
+    let next = following(&period());
+    let (ledger, _) = bench.open();
+    let team = ledger.team("sales").unwrap();
+    let _live = ledger.period(&next, &facts()).unwrap();
+    ledger.sink(0).push(Event {
+        period: next.name,
+        ..event(team, 1)
+    });
+    wait_for("on disk, with a mark", || {
+        sums(&bench.path()).0 == 6
+    });
+    ledger.abort();
+    damage(&bench.path());
+    bench.restore(&backup);
+    assert_eq!(bench.counted(), 5);
+}
+
+fn correct_to(bench: &Bench, event: &str, credits: i64) -> i64 {
+    let stored = correct::find(&bench.path(), event, &mut |_, _, _| {}).unwrap();
+    let now = crate::clock::now();
+    let why = ("billed twice", "ops");
+    let id = correct::ask(&bench.path(), &stored, micros(credits), why, now).unwrap();
+    let (ledger, _) = bench.open();
+    let booked = || correct::booked(&bench.path(), id).unwrap();
+    wait_for("it is booked", || booked().is_some());
+    ledger.stop().unwrap();
+    booked().unwrap().micros()
+}
+
+/// The event came back with its day, what says that it is booked did not: asked for again it was booked again.
+#[test]
+fn a_correction_asked_for_again_after_a_restore_changes_nothing() {
+    for spent_after in [&[][..], &[(0, 1)], &[(0, 1), (0, 1)]] {
+        let bench = Bench::new();
+        bench.run(&[(0, 5)]);
+        let backup = bench.backup();
+        let first = format!("{}.1", days::name(days::of(back(0))));
+        assert_eq!(correct_to(&bench, &first, 4), -1);
+        bench.run(spent_after);
+        bench.restore(&backup);
+        let spent = 4 + i64::try_from(spent_after.len()).unwrap();
+        assert_eq!(bench.counted(), spent, "{spent_after:?}");
+        assert_eq!(correct_to(&bench, &first, 4), 0, "{spent_after:?}");
+        assert_eq!(correct_to(&bench, &first, 3), -1, "{spent_after:?}");
+        assert_eq!(bench.counted(), spent - 1, "{spent_after:?}");
+    }
+}
+
+/// Days named after today's hid it: its rows stayed, and counted once their number was used.
+#[test]
+fn rows_that_never_counted_are_found_behind_days_of_a_clock_that_ran_ahead() {
+    let bench = Bench::new();
+    bench.run(&[(0, 5), (-700, 1), (-701, 1), (-702, 1)]);
+    bench.run(&[(0, 5)]);
+    leave_row(&bench, &bench.day_file(0));
+    assert_eq!(event_rows(&bench.path()), (6, 18));
+    bench.run(&[]);
+    assert_eq!(event_rows(&bench.path()), (5, 13));
+    assert_eq!(bench.counted(), 13);
+}
