@@ -5,6 +5,8 @@
 //! that `breakerbox.db` is older than its events: somebody restored it. Then every row above its number is counted
 //! in, so that no counter is lower than what was spent.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, params};
 
 use super::correct::Note;
@@ -13,7 +15,8 @@ use super::event::EventKind;
 use super::rows::kind_code;
 use super::{OpenError, files, verify};
 
-/// The files a batch may be in: today's, yesterday's around midnight, and one for clocks that step.
+/// Files looked at because of their names, beside those rows were last written to: a ledger that was restored does
+/// not know the days since.
 const NEWEST: usize = 3;
 
 /// Day files up to this are looked through at a start: three of them are read in a tenth of a second.
@@ -43,9 +46,12 @@ pub(super) fn settle(
     is_older: bool,
 ) -> Result<Above, OpenError> {
     let mut newest = batch;
-    let mut connections = Vec::with_capacity(NEWEST);
-    // A batch is written within a second: its rows are in the newest files.
-    for file in all.iter().rev().take(NEWEST) {
+    let written = days::noted_open(main)?;
+    let newest_named = all.iter().rev().take(NEWEST);
+    let newest_named: BTreeSet<_> = newest_named.map(|file| file.day).collect();
+    let may_hold = |day| is_older || newest_named.contains(day) || written.contains(day);
+    let mut connections = Vec::new();
+    for file in all.iter().filter(|file| may_hold(&file.day)) {
         let day = days::open(&file.path)?;
         look_through(&day, file)?;
         let sql = "SELECT batch FROM event ORDER BY id DESC LIMIT 1";
@@ -55,7 +61,9 @@ pub(super) fn settle(
             last => last.map_err(|error| OpenError::from(error).in_day(&file.path))?,
         };
         newest = newest.max(last);
-        connections.push(day);
+        if !is_older {
+            connections.push(day); // few; and of a restored ledger nothing is deleted
+        }
     }
     let mut above = Above::default();
     if newest > batch.saturating_add(1) || (is_older && newest > batch) {

@@ -1,10 +1,11 @@
 //! The events files: one a day in UTC, `events/YYYY-MM-DD.db` beside the ledger.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::{OpenError, schema, sqlite};
 
@@ -56,6 +57,21 @@ pub(super) fn list(folder: &Path) -> Vec<DayFile> {
         .collect();
     found.sort();
     found
+}
+
+/// Writes down which days rows are written to.
+pub(super) fn note_open(main: &Connection, days: BTreeSet<i64>) -> rusqlite::Result<()> {
+    let days: Vec<_> = days.into_iter().map(name).collect();
+    let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES ('open_days', ?)";
+    main.execute(sql, [days.join(" ")]).map(drop)
+}
+
+/// The days rows were written to last.
+pub(super) fn noted_open(main: &Connection) -> rusqlite::Result<BTreeSet<i64>> {
+    let sql = "SELECT value FROM meta WHERE key = 'open_days'";
+    let noted = main.query_row(sql, [], |row| row.get(0)).optional()?;
+    let noted: String = noted.unwrap_or_default();
+    Ok(noted.split(' ').filter_map(parse).collect())
 }
 
 /// Makes a day's file unless it is there: beside its place first, then moved there whole, so that whoever reads

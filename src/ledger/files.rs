@@ -178,6 +178,9 @@ impl Files {
             if self.days.len() >= OPEN_DAYS {
                 self.days.pop_first();
             }
+            // Before there is a row: a start has to know where one may be that never counted.
+            let open = self.days.keys().chain(&self.tried).copied();
+            days::note_open(&self.main, open.chain([day]).collect())?;
             let created = std::fs::create_dir_all(&self.folder);
             created.map_err(|cause| OpenError::Unwritable {
                 path: self.folder.clone(),

@@ -153,3 +153,14 @@ fn rows_that_never_counted_are_found_behind_days_of_a_clock_that_ran_ahead() {
     assert_eq!(event_rows(&bench.path()), (5, 13));
     assert_eq!(bench.counted(), 13);
 }
+
+#[test]
+fn a_restore_finds_what_was_spent_behind_days_of_a_clock_that_ran_ahead() {
+    let bench = Bench::new();
+    bench.run(&[(-700, 1), (-701, 1), (-702, 1)]);
+    let backup = bench.backup();
+    bench.run(&[(0, 5), (0, 5)]);
+    bench.restore(&backup);
+    assert_eq!(bench.counted(), 13);
+    assert_eq!(event_rows(&bench.path()), (5, 13));
+}
