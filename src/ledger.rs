@@ -32,6 +32,7 @@ mod rollups;
 mod rows;
 mod schema;
 mod sqlite;
+mod start_clock;
 pub mod stored;
 pub mod totals;
 pub mod verify;
@@ -69,6 +70,7 @@ use self::writer::Writer;
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::Source;
 use crate::budget::period::{Period, PeriodName};
+use crate::clock::{self, Belief};
 use crate::config::checked::LedgerSettings;
 
 /// How long a question to the ledger thread may wait; a disk that stalls longer is an error to whoever asked.
@@ -83,8 +85,10 @@ const QUESTIONS: usize = 64;
 pub struct Restart {
     /// What was charged because the last process ended without settling; empty after a clean stop.
     pub adjustments: Vec<Adjustment>,
-    /// The last commit of the last process.
+    /// The last commit of the last process whose time was believed.
     pub last_write: Option<Timestamp>,
+    /// Why the wall clock is not believed, if it is not.
+    pub doubt: Option<String>,
     /// Agent sessions of the last day.
     pub sessions: Vec<SessionRow>,
     /// Event rows that were not counted.
@@ -153,6 +157,7 @@ impl Ledger {
             health: ArcSwap::from_pointee(health),
             totals: ArcSwap::default(),
             busy_since_ms: AtomicU64::default(),
+            clock: Belief::new(restart.doubt.clone(), now, clock::since_boot()),
         });
         let writer = Writer {
             at_start: Mark::read_from(&files.main)?,
@@ -331,6 +336,11 @@ impl Ledger {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         join.as_ref()
             .is_none_or(|(thread, _)| !thread.is_finished())
+    }
+
+    /// Whether the wall clock is believed.
+    pub fn wall_clock(&self) -> &Belief {
+        &self.0.shared.clock
     }
 
     /// Figures for metrics.

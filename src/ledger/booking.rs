@@ -57,7 +57,7 @@ impl Writer {
             batch: &batch,
             raises: &[],
             shown: &[],
-            at: clock::now(),
+            at: self.believed_now(),
             note: Some(note),
             correction: Some((id, change)),
         };

@@ -142,7 +142,10 @@ impl Open {
         }) else {
             return Ok(None);
         };
-        let holds = stored.credits.micros().saturating_add(booked_on(main, self.event)?);
+        let holds = stored
+            .credits
+            .micros()
+            .saturating_add(booked_on(main, self.event)?);
         let change = MicroCredits::from_micros(self.credits.saturating_sub(holds));
         let note = Note {
             event: self.event,
@@ -205,10 +208,15 @@ impl<'n> Note<'n> {
         file: Option<&Path>,
         (batch, at_ms, change): (i64, i64, i64),
     ) -> Result<(), OpenError> {
-        let corrected = file.map(|file| read(file, self.event)).transpose()?.flatten();
+        let corrected = file
+            .map(|file| read(file, self.event))
+            .transpose()?
+            .flatten();
         // What it was before; only people read it, and of a day that is gone they cannot.
         let first = corrected.map_or(0, |stored| stored.credits.micros());
-        let credits = first.saturating_add(booked_on(main, self.event)?).saturating_add(change);
+        let credits = first
+            .saturating_add(booked_on(main, self.event)?)
+            .saturating_add(change);
         let Self {
             event,
             author,
@@ -217,7 +225,9 @@ impl<'n> Note<'n> {
         main.execute(
             "INSERT INTO correction (at_ms, day, event, credits, reason, author, change, batch)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            params![at_ms, event.day, event.row, credits, reason, author, change, batch],
+            params![
+                at_ms, event.day, event.row, credits, reason, author, change, batch
+            ],
         )?;
         Ok(())
     }

@@ -41,7 +41,8 @@ pub(super) struct Commit<'b> {
     pub(super) batch: &'b Batch,
     pub(super) raises: &'b [Raise],
     pub(super) shown: &'b [(PeriodName, Vec<(i64, Breaker)>)],
-    pub(super) at: Timestamp,
+    /// When; `None` while the wall clock is not believed, so that the next start does not believe it either.
+    pub(super) at: Option<Timestamp>,
     /// Why, in every row of it.
     pub(super) note: Option<&'b str>,
     /// The wish it books, and what is added for it.
@@ -87,10 +88,14 @@ impl Files {
         self.main.execute(sql, [self.batch, id]).map(drop)
     }
 
-    /// Drops days that are due.
-    pub(super) fn retain(&mut self, retention: &mut Retention) -> rusqlite::Result<()> {
+    /// Drops days that are due now; `None` while the wall clock is not believed.
+    pub(super) fn retain(
+        &mut self,
+        retention: &mut Retention,
+        now: Option<Timestamp>,
+    ) -> rusqlite::Result<()> {
         let days = &mut self.days;
-        retention.look(&self.main, |day| drop(days.remove(&day)))
+        retention.look(&self.main, now, |day| drop(days.remove(&day)))
     }
 
     /// Writes a commit; what the accounts it settles on say then. May be called again with the same one after an
@@ -122,7 +127,9 @@ impl Files {
             )?;
         }
         set_meta(&transaction, "batch", number)?;
-        set_meta(&transaction, "last_write_ms", millis(commit.at))?;
+        if let Some(at) = commit.at {
+            set_meta(&transaction, "last_write_ms", millis(at))?;
+        }
         transaction.commit()?;
         self.batch = number;
         self.tried.clear();

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::live::LivePeriod;
 use super::queue::Queues;
 use super::totals::Totals;
-use crate::clock;
+use crate::clock::{self, Belief};
 use crate::counters::{Count, Durations};
 
 /// A commit that takes longer means a disk that stalls: the worst of healthy ones is well under it.
@@ -67,6 +67,7 @@ pub(super) struct Shared {
     pub(super) totals: ArcSwap<Totals>,
     /// Milliseconds since boot when the commit under way began; 0 while there is none.
     pub(super) busy_since_ms: AtomicU64,
+    pub(super) clock: Belief,
 }
 
 impl Shared {

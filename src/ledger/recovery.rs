@@ -13,7 +13,10 @@ use super::event::{Confidence, Event, EventKind, RequestId, SessionRow, TeamId};
 use super::files::{Commit, Files};
 use super::retention::SESSION_LIFE_MS;
 use super::rows::{millis, source, timestamp};
-use super::{Adjustment, OpenError, Restart, days, files, mark, only_ours, schema, sqlite, verify};
+use super::{
+    Adjustment, OpenError, Restart, days, files, mark, only_ours, schema, sqlite, start_clock,
+    verify,
+};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::{Class, Operation};
 use crate::budget::period::PeriodName;
@@ -144,6 +147,8 @@ pub(super) fn recover(
         error => error.in_main(path),
     })?;
     let (holder, last_write) = (holder(&main)?, last_write(&main)?);
+    let doubt = start_clock::doubt(&main, last_write, now)?;
+    let believed = doubt.is_none().then_some(now);
     // Before rows are adopted: they raise the number, and would hide that the mark is ahead of it.
     let own_batch = batch(&main)?;
     let ahead = mark::read(path, &holder).filter(|mark| mark.batch > own_batch);
@@ -155,7 +160,7 @@ pub(super) fn recover(
         mark::catch_up(&mut main, &mark)?;
     }
     let adjustments = adjustments(&main, &holder)?;
-    let sessions = sessions(&main, now)?;
+    let sessions = sessions(&main, believed.or(last_write).unwrap_or(now))?;
     let mut select = main.prepare("SELECT name FROM team ORDER BY id")?;
     let teams = select
         .query_map([], |row| row.get(0))?
@@ -163,12 +168,13 @@ pub(super) fn recover(
     drop(select);
     let goes_on_from = batch(&main)?;
     let mut files = Files::new(main, path, settings.events, goes_on_from, holder);
-    charge(&mut files, &adjustments, &teams, now)?;
+    charge(&mut files, &adjustments, &teams, (now, believed))?;
     Ok((
         files,
         Restart {
             adjustments,
             last_write,
+            doubt,
             sessions,
             above,
         },
@@ -252,7 +258,7 @@ fn charge(
     files: &mut Files,
     adjustments: &[Adjustment],
     teams: &[String],
-    now: Timestamp,
+    (now, believed): (Timestamp, Option<Timestamp>),
 ) -> Result<(), OpenError> {
     let mut batch = Batch::default();
     for adjustment in adjustments {
@@ -266,7 +272,7 @@ fn charge(
             batch: &batch,
             raises: &[],
             shown: &[],
-            at: now,
+            at: believed,
             note: None,
             correction: None,
         },

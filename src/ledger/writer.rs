@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::batch::{AccountKey, Batch};
@@ -88,7 +89,8 @@ impl Writer {
             }
             self.commit()?;
             self.corrections()?;
-            if let Err(error) = self.files.retain(&mut self.retention) {
+            let now = self.believed_now();
+            if let Err(error) = self.files.retain(&mut self.retention, now) {
                 tracing::warn!(%error, "old events cannot be dropped; trying again in a minute");
             }
             std::thread::park_timeout(INTERVAL);
@@ -140,7 +142,7 @@ impl Writer {
             batch: &self.pending,
             raises: &raises,
             shown: &shown,
-            at: clock::now(),
+            at: self.believed_now(),
             note: None,
             correction: None,
         };
@@ -171,7 +173,7 @@ impl Writer {
             batch: &batch,
             raises: &raises,
             shown: &[],
-            at: clock::now(),
+            at: self.believed_now(),
             note: None,
             correction: None,
         };
@@ -181,6 +183,13 @@ impl Writer {
         written.inspect_err(|_| self.shared.stats.errors.add(1))?;
         self.raise(raises);
         Ok(Vec::new())
+    }
+
+    /// The time, while the wall clock is believed.
+    pub(super) fn believed_now(&self) -> Option<Timestamp> {
+        let now = clock::now();
+        let doubt = self.shared.clock.doubt(now, clock::since_boot());
+        doubt.is_none().then_some(now)
     }
 
     /// What is written down becomes spendable.
@@ -290,11 +299,10 @@ impl Writer {
         let holder = self.files.holder().to_owned();
         let back = "UPDATE account SET granted = settled WHERE holder = ? AND granted <> settled";
         self.files.main.execute(back, [holder])?;
-        files::set_meta(
-            &self.files.main,
-            "last_write_ms",
-            super::rows::millis(clock::now()),
-        )?;
+        if let Some(now) = self.believed_now() {
+            let now = super::rows::millis(now);
+            files::set_meta(&self.files.main, "last_write_ms", now)?;
+        }
         let mark = Mark::read_from(&self.files.main)?;
         if let Err(error) = mark.write(&self.path) {
             tracing::warn!(%error, "the ledger's mark cannot be written");

@@ -27,13 +27,6 @@ fn held(process: &Process) -> serde_json::Value {
     get(process.admin, "/api/v1/pool").json()["held"].clone()
 }
 
-fn accept(clock: &WallClock, files: &Files) {
-    let mut command = clock.command();
-    command.args(["ledger", "accept-clock", "--config"]);
-    let accepted = command.arg(files.config()).output().expect("accept-clock");
-    assert_eq!(accepted.status.code(), Some(0), "{accepted:?}");
-}
-
 #[test]
 fn a_month_ends_while_a_stream_is_open() {
     let simulator = Simulator::start(any_port(), Settings::default()).expect("a simulator");
@@ -101,7 +94,7 @@ fn a_wall_clock_that_jumps_over_the_months_edge_is_not_believed_until_accepted()
     assert!(process.metrics().contains("breakerbox_clock_held 1"));
     assert!(process.log().contains("ledger accept-clock"));
 
-    accept(&clock, &files);
+    clock.accept(&files);
     wait_for("the new month", Duration::from_secs(5), || {
         sales(&process).0 == "2026-12"
     });
@@ -123,7 +116,7 @@ fn a_wall_clock_that_jumps_over_the_months_edge_is_not_believed_until_accepted()
     assert_eq!(sales(&process), ("2026-12".to_owned(), "1".to_owned()));
     assert_eq!(process.stop(), Some(0));
     clock.set("2026-11-20T11:00:00Z");
-    accept(&clock, &files);
+    clock.accept(&files);
     let process = Process::serve_with(&files, clock.command());
     assert!(held(&process).is_null(), "{}", process.log());
     assert_eq!(sales(&process), ("2026-12".to_owned(), "1".to_owned()));

@@ -101,9 +101,7 @@ fn what_had_no_row_in_a_period_before_is_charged_too() {
         period: next.name,
         ..event(team, 1)
     });
-    wait_for("on disk, with a mark", || {
-        sums(&bench.path()).0 == 6
-    });
+    wait_for("on disk, with a mark", || sums(&bench.path()).0 == 6);
     ledger.abort();
     damage(&bench.path());
     bench.restore(&backup);
