@@ -7,13 +7,16 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Transaction, params};
 
 use super::correct::Note;
 use super::days::{self, DayFile};
 use super::event::EventKind;
+use super::hours::{Hours, QUARTER_S};
+use super::rollups::ADDED;
 use super::rows::kind_code;
 use super::{OpenError, files, verify};
+use crate::budget::period::PeriodName;
 
 /// Files looked at because of their names, beside those rows were last written to: a ledger that was restored does
 /// not know the days since.
@@ -136,15 +139,18 @@ fn adopt(
     transaction.execute(
         "INSERT INTO account (period, team, source, holder, granted, settled)
          SELECT period, team, source, ?, sum(credits), sum(credits) FROM above GROUP BY 1, 2, 3
-         ON CONFLICT DO UPDATE SET granted = max(granted, settled + excluded.settled),
+         ON CONFLICT DO UPDATE SET
+             granted = max(granted + coalesce((SELECT sum(credits) FROM above taken WHERE credits < 0 AND
+                 (taken.period, taken.team, taken.source) = (account.period, account.team, account.source)), 0),
+                 settled + excluded.settled),
              settled = settled + excluded.settled",
         params![holder],
     )?;
-    transaction.execute_batch(ADOPT_SUMS)?;
+    adopt_sums(&transaction)?;
     adopt_corrections(&transaction, all)?;
     files::set_meta(&transaction, "batch", newest)?;
     transaction.commit()?;
-    main.execute_batch("DROP TABLE temp.above; DROP TABLE temp.named;")?;
+    main.execute_batch("DROP TABLE temp.above; DROP TABLE temp.named; DROP TABLE temp.cut;")?;
     above.adopted = u64::try_from(rows).unwrap_or(0);
     above.adopted_micros = micros;
     Ok(())
@@ -170,28 +176,48 @@ fn adopt_corrections(main: &Connection, all: &[DayFile]) -> Result<(), OpenError
     Ok(())
 }
 
-const ADOPT_SUMS: &str = "
-INSERT INTO event_day (day, period, team, source, rows, credits)
-SELECT day, period, team, source, count(*), sum(credits) FROM above GROUP BY 1, 2, 3, 4
-ON CONFLICT DO UPDATE SET rows = rows + excluded.rows, credits = credits + excluded.credits;
-INSERT INTO rollup (hour, period, team, operation, class, source, confidence, named_kind, named, agent_type, key,
-    tags, requests, credits, units, input_tokens, output_tokens)
-SELECT at_ms / 3600000, period, team, operation, class, source, confidence, coalesce(named_kind, ''),
-    coalesce(named, ''), coalesce(agent_type, ''), coalesce(key, ''), coalesce(tags, ''),
-    count(*), sum(credits), sum(units), sum(input_tokens), sum(output_tokens)
-FROM above GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
-ON CONFLICT DO UPDATE SET
-    requests = requests + excluded.requests, credits = credits + excluded.credits, units = units + excluded.units,
-    input_tokens = input_tokens + excluded.input_tokens, output_tokens = output_tokens + excluded.output_tokens;
-INSERT INTO rollup_team (hour, period, team, operation, class, source, confidence, requests, credits, units,
-    input_tokens, output_tokens)
-SELECT at_ms / 3600000, period, team, operation, class, source, confidence, count(*), sum(credits), sum(units),
-    sum(input_tokens), sum(output_tokens)
-FROM above GROUP BY 1, 2, 3, 4, 5, 6, 7
-ON CONFLICT DO UPDATE SET
-    requests = requests + excluded.requests, credits = credits + excluded.credits, units = units + excluded.units,
-    input_tokens = input_tokens + excluded.input_tokens, output_tokens = output_tokens + excluded.output_tokens;
-";
+/// The same sums as a batch adds. `cut` says under which minute a quarter of an hour is summed up.
+fn adopt_sums(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    cut_hours(transaction)?;
+    transaction.execute_batch(&format!(
+        "INSERT INTO event_day (day, period, team, source, rows, credits)
+         SELECT day, period, team, source, count(*), sum(credits) FROM above WHERE true GROUP BY 1, 2, 3, 4
+         ON CONFLICT DO UPDATE SET rows = rows + excluded.rows, credits = credits + excluded.credits;
+         INSERT INTO rollup (minute, period, team, operation, class, source, confidence, named_kind, named,
+             agent_type, key, tags, requests, credits, units, input_tokens, output_tokens)
+         SELECT c.minute, a.period, team, operation, class, source, confidence, coalesce(named_kind, ''),
+             coalesce(named, ''), coalesce(agent_type, ''), coalesce(key, ''), coalesce(tags, ''),
+             count(*), sum(credits), sum(units), sum(input_tokens), sum(output_tokens)
+         FROM above a JOIN cut c ON c.period = a.period AND c.quarter = a.at_ms / {quarter_ms}
+         WHERE true GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12 {ADDED};
+         INSERT INTO rollup_team (minute, period, team, operation, class, source, confidence, requests, credits,
+             units, input_tokens, output_tokens)
+         SELECT c.minute, a.period, team, operation, class, source, confidence, count(*), sum(credits), sum(units),
+             sum(input_tokens), sum(output_tokens)
+         FROM above a JOIN cut c ON c.period = a.period AND c.quarter = a.at_ms / {quarter_ms}
+         WHERE true GROUP BY 1, 2, 3, 4, 5, 6, 7 {ADDED};",
+        quarter_ms = QUARTER_S * 1_000,
+    ))
+}
+
+fn cut_hours(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute_batch(
+        "DROP TABLE IF EXISTS temp.cut;
+         CREATE TEMP TABLE cut (period INTEGER, quarter INTEGER, minute INTEGER, PRIMARY KEY (period, quarter));",
+    )?;
+    let mut select =
+        transaction.prepare("SELECT DISTINCT period, at_ms / ? FROM above ORDER BY 1, 2")?;
+    let mut insert = transaction.prepare("INSERT INTO cut VALUES (?, ?, ?)")?;
+    let mut hours = Hours::default();
+    let mut rows = select.query([QUARTER_S.saturating_mul(1_000)])?;
+    while let Some(row) = rows.next()? {
+        let (period, quarter): (i64, i64) = (row.get(0)?, row.get(1)?);
+        let name = PeriodName::from_code(period)
+            .ok_or(rusqlite::Error::IntegralValueOutOfRange(0, period))?;
+        insert.execute([period, quarter, hours.minute(transaction, name, quarter)?])?;
+    }
+    Ok(())
+}
 
 /// Fills in what version 1 did not keep: what each day's file holds, and what has no row.
 pub(super) fn count_days(main: &mut Connection, all: &[DayFile]) -> Result<(), OpenError> {

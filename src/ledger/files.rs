@@ -13,6 +13,7 @@ use super::batch::{AccountKey, Batch, Folded, account_of};
 use super::days;
 use super::event::{Event, SessionRow};
 use super::grants::Raise;
+use super::hours::Hours;
 use super::retention::Retention;
 use super::rollups;
 use super::rows::{code, confidence_code, count, kind_code, millis};
@@ -32,6 +33,7 @@ pub(super) struct Files {
     /// Days with rows of the batch under way: of a try that failed, until they are deleted.
     tried: BTreeSet<i64>,
     rows: EventRows,
+    hours: Hours,
     pub(super) batch: i64,
     holder: String,
 }
@@ -63,6 +65,7 @@ impl Files {
             days: BTreeMap::new(),
             tried: BTreeSet::new(),
             rows,
+            hours: Hours::default(),
             batch,
             holder,
         }
@@ -114,8 +117,7 @@ impl Files {
         let transaction = self.main.transaction()?;
         let accounts = write_accounts(&transaction, commit, &holder)?;
         write_days(&transaction, &commit.batch.events)?;
-        rollups::finest(&transaction, &commit.batch.rollups)?;
-        rollups::by_team(&transaction, &commit.batch.rollups)?;
+        rollups::add(&transaction, &mut self.hours, &commit.batch.rollups)?;
         write_sessions(&transaction, commit.batch.sessions.values())?;
         for (period, changed) in commit.shown {
             super::periods::record_shown(&transaction, *period, changed)?;

@@ -212,7 +212,7 @@ fn add_known(events: &mut BTreeMap<Key, Sum>, known: Option<&BTreeMap<Key, Sum>>
 /// What reports by team are read from is the rollups once more.
 const TEAM_ROLLUPS_APART: &str = "
 WITH finest AS (
-    SELECT hour, period, team, operation, class, source, confidence, sum(requests), sum(credits), sum(units),
+    SELECT minute, period, team, operation, class, source, confidence, sum(requests), sum(credits), sum(units),
         sum(input_tokens), sum(output_tokens)
     FROM rollup GROUP BY 1, 2, 3, 4, 5, 6, 7
 )

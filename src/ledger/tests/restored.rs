@@ -2,62 +2,6 @@
 
 use super::*;
 
-const HOURS_A_DAY: i64 = 24;
-
-impl Bench {
-    fn day_file(&self, days_ago: i64) -> PathBuf {
-        days::path(&days::folder(&self.path()), days::of(back(days_ago)))
-    }
-
-    /// A gateway's run: so many credits each, so many days ago.
-    fn run(&self, spent: &[(i64, i64)]) {
-        let (ledger, _) = self.open();
-        let (team, period) = live(&ledger);
-        let mut sink = ledger.sink(0);
-        for (days_ago, credits) in spent {
-            take(&ledger, team, &period, *credits);
-            sink.push(Event {
-                at: back(*days_ago),
-                ..event(team, *credits)
-            });
-        }
-        drop(sink);
-        ledger.stop().unwrap();
-    }
-
-    fn backup(&self) -> PathBuf {
-        let to = self.folder.path().join("backup");
-        backup::backup(&self.path(), &to, &mut |_, _, _| {}).unwrap();
-        to
-    }
-
-    fn restore(&self, backup: &Path) {
-        let now = crate::clock::now();
-        restore::restore(&self.path(), backup, false, now, &mut |_, _, _| {}).unwrap();
-    }
-
-    /// What the next gateway counts for sales; after it the ledger is sound.
-    fn counted(&self) -> i64 {
-        let (ledger, _) = self.open();
-        let (team, period) = live(&ledger);
-        let settled = period.team(team).own.figures().settled.micros();
-        ledger.stop().unwrap();
-        let verdict = self.verified();
-        assert!(verdict.is_sound(), "{verdict:?}");
-        settled
-    }
-}
-
-fn back(days: i64) -> Timestamp {
-    crate::clock::now() - jiff::SignedDuration::from_hours(HOURS_A_DAY * days)
-}
-
-fn damage(path: &Path) {
-    let mut bytes = std::fs::read(path).unwrap();
-    bytes[4_096..8_192].fill(0x5a);
-    std::fs::write(path, bytes).unwrap();
-}
-
 /// It counted 6, `ledger verify` said sound: the newer day raised the number the mark is compared with.
 #[test]
 fn a_day_that_only_the_mark_knows_is_charged_beside_one_whose_rows_are_there() {
@@ -110,7 +54,7 @@ fn what_had_no_row_in_a_period_before_is_charged_too() {
 
 fn correct_to(bench: &Bench, event: &str, credits: i64) -> i64 {
     let stored = correct::find(&bench.path(), event, &mut |_, _, _| {}).unwrap();
-    let now = crate::clock::now();
+    let now = clock::now();
     let why = ("billed twice", "ops");
     let id = correct::ask(&bench.path(), &stored, micros(credits), why, now).unwrap();
     let (ledger, _) = bench.open();
