@@ -32,7 +32,13 @@ pub(super) fn minute(at: Timestamp) -> i64 {
 
 /// Where the hours of each period are cut. What was read of a period is remembered: it is never rewritten.
 #[derive(Debug, Default)]
-pub(super) struct Hours(HashMap<PeriodName, (Timestamp, TimeZone)>);
+pub(super) struct Hours(HashMap<PeriodName, Facts>);
+
+#[derive(Clone, Debug)]
+struct Facts {
+    zone: TimeZone,
+    start: Timestamp,
+}
 
 impl Hours {
     /// The minute under which a period's events in a quarter of an hour are summed up.
@@ -44,24 +50,37 @@ impl Hours {
     ) -> rusqlite::Result<i64> {
         let at = Timestamp::from_second(quarter.saturating_mul(QUARTER_S));
         let at = at.unwrap_or(Timestamp::UNIX_EPOCH);
-        if !self.0.contains_key(&period)
-            && let Some(facts) = facts(main, period)?
-        {
-            self.0.insert(period, facts);
-        }
-        Ok(minute(match self.0.get(&period) {
-            Some((start, zone)) if *start <= at => first(at, zone).max(*start),
-            Some((_, zone)) => first(at, zone),
-            None => first(at, &TimeZone::UTC),
+        let facts = match self.0.get(&period) {
+            Some(known) => known,
+            None => &self.read(main, period)?,
+        };
+        let first = first(at, &facts.zone);
+        Ok(minute(match facts.start <= at {
+            true => first.max(facts.start),
+            false => first,
         }))
     }
-}
 
-fn facts(main: &Connection, period: PeriodName) -> rusqlite::Result<Option<(Timestamp, TimeZone)>> {
-    let sql = "SELECT start_ms, zone FROM period WHERE name = ?";
-    let read = |row: &rusqlite::Row<'_>| Ok((timestamp(row.get(0)?), row.get::<_, String>(1)?));
-    let facts = main.query_row(sql, [period.code()], read).optional()?;
-    Ok(facts.map(|(start, zone)| (start, TimeZone::get(&zone).unwrap_or(TimeZone::UTC))))
+    /// A restored ledger may not know the period yet: its zone is that of the one before.
+    fn read(&mut self, main: &Connection, period: PeriodName) -> rusqlite::Result<Facts> {
+        let mut select = main.prepare_cached(
+            "SELECT name = ?1, zone, start_ms FROM period ORDER BY 1 DESC, start_ms DESC LIMIT 1",
+        )?;
+        let found = select.query_row([period.code()], |row| {
+            let zone: String = row.get(1)?;
+            let zone = TimeZone::get(&zone).unwrap_or(TimeZone::UTC);
+            let start = timestamp(row.get(2)?);
+            Ok((row.get::<_, bool>(0)?, Facts { zone, start }))
+        });
+        Ok(match found.optional()? {
+            Some((true, facts)) => self.0.entry(period).or_insert(facts).clone(),
+            Some((false, facts)) => facts,
+            None => Facts {
+                zone: TimeZone::UTC,
+                start: Timestamp::UNIX_EPOCH,
+            },
+        })
+    }
 }
 
 #[cfg(test)]

@@ -81,16 +81,21 @@ impl MonthsEdge {
         }
     }
 
-    fn spend(&self, ledger: &Ledger) {
-        let team = ledger.team("sales").unwrap();
+    fn begin(&self, ledger: &Ledger, month: usize) -> Period {
         let facts = PeriodFacts {
             zone: self.zone.iana_name().unwrap().to_owned(),
             ..facts()
         };
+        let period = self.months[month];
+        let _live = ledger.period(&period, &facts).unwrap();
+        period
+    }
+
+    fn spend(&self, ledger: &Ledger) {
+        let team = ledger.team("sales").unwrap();
         let mut sink = ledger.sink(0);
         for (month, minutes, credits) in [(0, -5, 3), (1, 5, 1)] {
-            let period = &self.months[month];
-            let _live = ledger.period(period, &facts).unwrap();
+            let period = self.begin(ledger, month);
             sink.push(Event {
                 at: self.edge + jiff::SignedDuration::from_mins(minutes),
                 period: period.name,
@@ -140,7 +145,9 @@ fn what_is_used_around_midnight_is_counted_on_its_day_in_every_zone() {
     ] {
         println!("{zone}");
         let (bench, edge) = (Bench::new(), MonthsEdge::in_zone(zone));
-        bench.run(&[]);
+        let (ledger, _) = bench.open();
+        edge.begin(&ledger, 0);
+        ledger.stop().unwrap();
         let backup = bench.backup();
         let (ledger, _) = bench.open();
         edge.spend(&ledger);
