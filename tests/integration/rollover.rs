@@ -121,3 +121,38 @@ fn a_wall_clock_that_jumps_over_the_months_edge_is_not_believed_until_accepted()
     assert!(held(&process).is_null(), "{}", process.log());
     assert_eq!(sales(&process), ("2026-12".to_owned(), "1".to_owned()));
 }
+
+/// In Kolkata a month ends at half past the hour of UTC.
+#[test]
+fn usage_of_the_running_month_is_what_is_charged_to_it_also_where_zones_have_half_hours() {
+    let simulator = Simulator::start(any_port(), Settings::default()).expect("a simulator");
+    let text = allocations("guide", "12_000").replace("\"UTC\"", "\"Asia/Kolkata\"");
+    let files = Files::write(simulator.address, &text);
+    let Some(clock) = WallClock::at(&files, "2026-11-30T18:29:55Z") else {
+        return;
+    };
+    let process = Process::serve_with(&files, clock.command());
+    for _ in 0..3 {
+        assert_eq!(model(&process), 200);
+    }
+    wait_for("the new month", Duration::from_secs(20), || {
+        sales(&process).0 == "2026-12"
+    });
+    assert_eq!(model(&process), 200);
+    let usage = |query: &str| {
+        let rows = get(process.admin, &format!("/api/v1/usage?{query}")).json();
+        let rows = rows.as_array().expect("rows").iter();
+        let told = rows.map(|row| format!("{}: {}", row["day"], row["credits"]));
+        told.collect::<Vec<_>>()
+    };
+    wait_for("the last call is on disk", Duration::from_secs(5), || {
+        usage("group_by=day") == [r#""2026-12-01": 1"#]
+    });
+    let days = usage("from=2026-11-01&group_by=day");
+    assert_eq!(days, [r#""2026-11-30": 3"#, r#""2026-12-01": 1"#]);
+    assert_eq!(
+        usage("from=2026-12-01&group_by=day"),
+        [r#""2026-12-01": 1"#]
+    );
+    assert_eq!(process.stop(), Some(0));
+}
