@@ -158,6 +158,12 @@ impl Account {
         sub(&self.granted, by);
     }
 
+    /// Lowers what the grant was wanted to be likewise, once the spending is taken away: or it would look like
+    /// requests that wait. Whoever does wait asks again.
+    pub(crate) fn lower_wanted(&self, by: MicroCredits) {
+        sub(&self.wanted, by);
+    }
+
     /// What the ledger has durably written down becomes spendable. Never lowers.
     pub fn raise_grant(&self, granted: MicroCredits) {
         self.granted.fetch_max(granted.micros(), Ordering::AcqRel);

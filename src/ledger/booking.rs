@@ -87,6 +87,7 @@ impl Writer {
                 period.books.correct(team, key.2, change);
                 let settled = team.account(key.2).figures().settled;
                 team.account(key.2).raise_grant(settled);
+                self.shared.raised();
             }
             None => self.correct_year(key.0.code(), key.2, change)?,
         }

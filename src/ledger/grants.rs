@@ -139,7 +139,11 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use jiff::tz::TimeZone;
+
     use super::*;
+    use crate::budget::books::PeriodBooks;
+    use crate::budget::period::Calendar;
 
     fn figures(exposed: i64, granted: i64, wanted: i64, limit: i64) -> Figures {
         let micros = MicroCredits::from_micros;
@@ -168,6 +172,24 @@ mod tests {
         check(700, 1_008, 54, Some(700 + 4_650)); // at this pace less than half the way to the limit
         check(9_900, 9_900, 9_950, Some(9_950)); // half of the 100 that are left
         check(10_000, 10_000, 10_006, Some(10_006)); // past the limit only what is wanted
+    }
+
+    /// 1,000 credits corrected to nothing were wanted again, eight times: a crash then charged them.
+    #[test]
+    fn what_a_correction_takes_away_nobody_wants() {
+        let calendar = Calendar::new("2026-01-01".parse().unwrap(), TimeZone::UTC);
+        let books = PeriodBooks::new(calendar.period(0).unwrap(), Arc::default());
+        let team = TeamBooks::default();
+        let (spent, none) = (MicroCredits::from_micros(1_000), MicroCredits::ZERO);
+        let account = &team.own;
+        assert!(!account.try_expose(spent, none), "nothing is granted yet");
+        account.raise_grant(spent);
+        assert!(account.try_expose(spent, none));
+        account.settle(none, spent, spent);
+        account.lower_grant(spent);
+        books.correct(&team, Source::Own, MicroCredits::from_micros(-1_000));
+        let figures = account.figures();
+        assert_eq!(Pace::new(&figures).grant(&figures), None, "{figures:?}");
     }
 
     #[test]
