@@ -139,6 +139,7 @@ impl Gateway {
             draining: false.into(),
             ledger,
         });
+        shared.ledger.begin_serving();
         let (control, owner) = control::new(
             Arc::clone(&shared),
             builder,

@@ -41,7 +41,7 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
@@ -158,6 +158,7 @@ impl Ledger {
             health: ArcSwap::from_pointee(health),
             totals: ArcSwap::default(),
             busy_since_ms: AtomicU64::default(),
+            is_serving: AtomicBool::default(),
             clock: Belief::new(restart.doubt.clone(), now, clock::since_boot()),
         });
         let writer = Writer {
@@ -194,12 +195,20 @@ impl Ledger {
         Ok((Self(Arc::new(handle)), restart))
     }
 
+    /// From now on whoever asks has others to serve: a disk that stalls is not waited for.
+    pub fn begin_serving(&self) {
+        self.0.shared.is_serving.store(true, Ordering::Relaxed);
+    }
+
     fn ask<T>(
         &self,
         command: impl FnOnce(SyncSender<Result<T, LedgerError>>) -> Command,
     ) -> Result<T, LedgerError> {
         let (reply, answer) = sync_channel(1);
-        if self.0.shared.stalled().is_some() {
+        let shared = &self.0.shared;
+        let is_hopeless =
+            || shared.is_serving.load(Ordering::Relaxed) && shared.stalled().is_some();
+        if is_hopeless() {
             return Err(LedgerError::NoAnswer);
         }
         self.0
@@ -214,8 +223,7 @@ impl Ledger {
                 Err(RecvTimeoutError::Disconnected) => return Err(LedgerError::NoAnswer),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            // Whoever asks has others to serve: a disk that stalls is not waited for.
-            if began.elapsed() >= ANSWER || self.0.shared.stalled().is_some() {
+            if began.elapsed() >= ANSWER || is_hopeless() {
                 return Err(LedgerError::NoAnswer);
             }
         }
@@ -309,12 +317,7 @@ impl Ledger {
         };
         let trouble = if self.is_alive() {
             let stalled = self.0.shared.stalled();
-            stalled.map(|since| {
-                format!(
-                    "the disk stalls: a commit takes {} s already",
-                    since.as_secs()
-                )
-            })
+            stalled.map(|since| format!("the disk stalls, for {} s already", since.as_secs()))
         } else {
             Some("the ledger thread has ended: nothing is written any more; restart".to_owned())
         };

@@ -30,7 +30,11 @@ impl Writer {
             return Ok(());
         }
         self.corrected_at = Some(now);
-        while let Some(wish) = correct::open(&self.files.main)? {
+        loop {
+            let _busy = self.shared.busy();
+            let Some(wish) = correct::open(&self.files.main)? else {
+                return Ok(());
+            };
             let event = wish.event(&self.files.main, self.files.folder(), clock::now())?;
             let change = match event {
                 Some((event, note)) => self.book(wish.id, event, &note)?,
@@ -42,7 +46,6 @@ impl Writer {
             };
             wish.say(change);
         }
-        Ok(())
     }
 
     fn book(&mut self, id: i64, event: Event, note: &str) -> Result<MicroCredits, OpenError> {

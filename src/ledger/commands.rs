@@ -75,6 +75,7 @@ impl Writer {
     }
 
     fn obey(&mut self, command: Command) {
+        let _busy = self.shared.busy();
         // A reply nobody waits for any more is dropped.
         let _gone = match command {
             Command::Team(name, reply) => reply

@@ -89,11 +89,15 @@ impl Writer {
             }
             self.commit()?;
             self.corrections()?;
-            let now = self.believed_now();
-            if let Err(error) = self.files.retain(&mut self.retention, now) {
-                tracing::warn!(%error, "old events cannot be dropped; trying again in a minute");
-            }
+            self.retain();
             std::thread::park_timeout(INTERVAL);
+        }
+    }
+
+    fn retain(&mut self) {
+        let (now, _busy) = (self.believed_now(), self.shared.busy());
+        if let Err(error) = self.files.retain(&mut self.retention, now) {
+            tracing::warn!(%error, "old events cannot be dropped; trying again in a minute");
         }
     }
 
@@ -147,9 +151,9 @@ impl Writer {
             correction: None,
         };
         let teams = self.shared.teams.load_full();
-        self.shared.busy(true);
+        let busy = self.shared.busy();
         let written = self.files.write(&commit, &teams);
-        self.shared.busy(false);
+        drop(busy);
         self.shared.stats.commits.note(now.elapsed());
         let accounts = written.inspect_err(|_| self.shared.stats.errors.add(1))?;
         self.committed(&accounts, now, raises, shown);
@@ -177,9 +181,9 @@ impl Writer {
             note: None,
             correction: None,
         };
-        self.shared.busy(true);
+        let busy = self.shared.busy();
         let written = self.files.write(&commit, &teams);
-        self.shared.busy(false);
+        drop(busy);
         written.inspect_err(|_| self.shared.stats.errors.add(1))?;
         self.raise(raises);
         Ok(Vec::new())
@@ -296,6 +300,7 @@ impl Writer {
             }
             std::thread::park_timeout(RETRY.0);
         }
+        let _busy = self.shared.busy();
         let holder = self.files.holder().to_owned();
         let back = "UPDATE account SET granted = settled WHERE holder = ? AND granted <> settled";
         self.files.main.execute(back, [holder])?;
