@@ -35,23 +35,24 @@ impl Writer {
             let Some(wish) = correct::open(&self.files.main)? else {
                 return Ok(());
             };
-            let event = wish.event(&self.files.main, self.files.folder(), clock::now())?;
-            let change = match event {
-                Some((event, note)) => self.book(wish.id, event, &note)?,
-                None => {
-                    tracing::error!(event = %wish.event, "the event to correct is gone: nothing was changed");
-                    self.files.close_correction(wish.id)?;
-                    MicroCredits::ZERO
+            // A day that cannot be read is no disk that cannot be written: the wish ends, not the writing.
+            match wish.corrected(self.files.folder()) {
+                Ok(stored) => {
+                    let (event, note) = wish.event(&self.files.main, stored, clock::now())?;
+                    wish.say(self.book(wish.id, event, &note)?);
                 }
-            };
-            wish.say(change);
+                Err(why) => {
+                    tracing::error!(event = %wish.event, why, "an event cannot be corrected: nothing was changed");
+                    self.files.close_correction(wish.id, Some(&why))?;
+                }
+            }
         }
     }
 
     fn book(&mut self, id: i64, event: Event, note: &str) -> Result<MicroCredits, OpenError> {
         let (key, change) = (account_of(&event), event.credits);
         if change.is_zero() {
-            self.files.close_correction(id)?;
+            self.files.close_correction(id, None)?;
             return Ok(change);
         }
         let mut batch = Batch::default();
@@ -59,6 +60,7 @@ impl Writer {
         let commit = Commit {
             batch: &batch,
             raises: &[],
+            releases: &[],
             shown: &[],
             at: self.believed_now(),
             note: Some(note),

@@ -96,15 +96,28 @@ pub fn ask(
     Ok(main.last_insert_rowid())
 }
 
-/// What was added for a wish; `None` until it is booked.
+/// What became of a wish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is booked, and so much was added for it.
+    Added(MicroCredits),
+    /// It cannot be, and why.
+    Refused(String),
+}
+
+/// What became of a wish; `None` until somebody looked at it.
 ///
 /// # Errors
 /// When the ledger cannot be read.
-pub fn booked(path: &Path, id: i64) -> Result<Option<MicroCredits>, LedgerError> {
+pub fn outcome(path: &Path, id: i64) -> Result<Option<Outcome>, LedgerError> {
     let main = sqlite::open_to_read(path)?;
-    let sql = "SELECT change FROM correction WHERE id = ?";
-    let change: Option<i64> = main.query_row(sql, [id], |row| row.get(0))?;
-    Ok(change.map(MicroCredits::from_micros))
+    let sql = "SELECT change, refused FROM correction WHERE id = ?";
+    let (change, refused): (Option<i64>, Option<String>) =
+        main.query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(match refused {
+        Some(why) => Some(Outcome::Refused(why)),
+        None => change.map(|change| Outcome::Added(MicroCredits::from_micros(change))),
+    })
 }
 
 /// The oldest wish that is not booked.
@@ -128,31 +141,32 @@ pub(super) fn open(main: &Connection) -> rusqlite::Result<Option<Open>> {
 }
 
 impl Open {
-    /// The event that brings what holds now to what shall hold, and why; `None` where the event is gone.
+    /// The event it is about, or why there is none to correct.
+    pub(super) fn corrected(&self, folder: &Path) -> Result<Stored, String> {
+        let file = days::path(folder, self.event.day);
+        if !file.exists() {
+            return Err("the events of its day are gone".to_owned());
+        }
+        let stored = read(&file, self.event).map_err(|error| error.to_string())?;
+        stored.ok_or_else(|| "its day has no such row any more".to_owned())
+    }
+
+    /// The event that brings what holds now to what shall hold, and why.
     pub(super) fn event(
         &self,
         main: &Connection,
-        folder: &Path,
+        stored: Stored,
         now: Timestamp,
-    ) -> Result<Option<(Event, String)>, OpenError> {
-        let file = days::path(folder, self.event.day);
-        let Some(stored) = (match file.exists() {
-            true => read(&file, self.event)?,
-            false => None,
-        }) else {
-            return Ok(None);
-        };
-        let holds = stored
-            .credits
-            .micros()
-            .saturating_add(booked_on(main, self.event)?);
+    ) -> rusqlite::Result<(Event, String)> {
+        let holds = stored.credits.micros();
+        let holds = holds.saturating_add(booked_on(main, self.event)?);
         let change = MicroCredits::from_micros(self.credits.saturating_sub(holds));
         let note = Note {
             event: self.event,
             author: &self.author,
             reason: &self.reason,
         };
-        Ok(Some((corrected(stored, change, now), note.to_string())))
+        Ok((corrected(stored, change, now), note.to_string()))
     }
 
     /// What the log says of it.

@@ -12,7 +12,7 @@ use super::adopt::DELETE_ABOVE;
 use super::batch::{AccountKey, Batch, Folded, account_of};
 use super::days;
 use super::event::{Event, SessionRow};
-use super::grants::Raise;
+use super::grants::{Raise, Release};
 use super::hours::Hours;
 use super::retention::Retention;
 use super::rollups;
@@ -42,6 +42,7 @@ pub(super) struct Files {
 pub(super) struct Commit<'b> {
     pub(super) batch: &'b Batch,
     pub(super) raises: &'b [Raise],
+    pub(super) releases: &'b [Release],
     pub(super) shown: &'b [(PeriodName, Vec<(i64, Breaker)>)],
     /// When; `None` while the wall clock is not believed, so that the next start does not believe it either.
     pub(super) at: Option<Timestamp>,
@@ -85,10 +86,11 @@ impl Files {
         &self.folder
     }
 
-    /// A wish that changes nothing is done.
-    pub(super) fn close_correction(&self, id: i64) -> rusqlite::Result<()> {
-        let sql = "UPDATE correction SET change = 0, batch = ? WHERE id = ?";
-        self.main.execute(sql, [self.batch, id]).map(drop)
+    /// A wish that changes nothing is done; why it was refused, if it was.
+    pub(super) fn close_correction(&self, id: i64, refused: Option<&str>) -> rusqlite::Result<()> {
+        let sql = "UPDATE correction SET change = 0, batch = ?, refused = ? WHERE id = ?";
+        let values = params![self.batch, refused, id];
+        self.main.execute(sql, values).map(drop)
     }
 
     /// Drops days that are due now; `None` while the wall clock is not believed.
@@ -263,6 +265,20 @@ fn write_accounts(
     commit: &Commit<'_>,
     holder: &str,
 ) -> rusqlite::Result<Vec<(AccountKey, i64)>> {
+    let mut release = transaction.prepare_cached(
+        "UPDATE account SET granted = max(settled, ?) WHERE (period, team, source, holder) = (?, ?, ?, ?)",
+    )?;
+    for released in commit.releases {
+        let (period, team, source) = released.key;
+        let source = code(source.index());
+        release.execute(params![
+            released.to.micros(),
+            period.code(),
+            team.0,
+            source,
+            holder
+        ])?;
+    }
     let mut upsert = transaction.prepare_cached(
         "INSERT INTO account (period, team, source, holder, granted, settled, folded_rows, folded)
          VALUES (?1, ?2, ?3, ?4, max(?5, ?6), ?6, ?7, ?8)

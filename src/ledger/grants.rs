@@ -1,6 +1,6 @@
 //! How much to write down as spendable, and when: about a second of the recent rate, less near a limit.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,34 +34,64 @@ pub(super) struct Raise {
     pub(super) to: MicroCredits,
 }
 
+/// A grant that was taken back, and what it is now.
+#[derive(Debug)]
+pub(super) struct Release {
+    pub(super) key: AccountKey,
+    pub(super) to: MicroCredits,
+}
+
+/// What is to be written.
+#[derive(Debug, Default)]
+pub(super) struct Due {
+    pub(super) raises: Vec<Raise>,
+    pub(super) releases: Vec<Release>,
+}
+
 /// The pace of every account in use.
 #[derive(Debug, Default)]
 pub(super) struct Grants {
     paces: HashMap<AccountKey, Pace>,
     window: Duration,
+    /// Taken back in memory, and not yet on disk.
+    released: BTreeSet<AccountKey>,
 }
 
 impl Grants {
-    /// Looks at every account, `elapsed` after the last look.
-    pub(super) fn due(&mut self, live: &[Arc<LivePeriod>], elapsed: Duration) -> Vec<Raise> {
+    /// Looks at every account, `elapsed` after the last look. A period that ended gets what is waited for, and no
+    /// more; what it does not spend is taken back, or a crash would charge it to a month that is over.
+    pub(super) fn due(&mut self, live: &[Arc<LivePeriod>], elapsed: Duration) -> Due {
         self.window = self.window.saturating_add(elapsed);
         let window = (self.window >= WINDOW).then(|| std::mem::take(&mut self.window));
-        let mut raises = Vec::new();
+        let newest = live.iter().map(|live| live.books.period.start).max();
+        let mut due = Due::default();
         for period in live {
             let name = period.books.period.name;
+            let is_over = newest.is_some_and(|newest| period.books.period.start < newest);
             for (id, team) in (0_u32..).zip(period.teams().iter()) {
                 for source in Source::ALL {
-                    let key = (name, TeamId(id), *source);
-                    let to = self.grant(key, &team.account(*source).figures(), window);
-                    raises.extend(to.map(|to| Raise {
-                        key,
-                        team: Arc::clone(team),
-                        to,
-                    }));
+                    let (key, account) = ((name, TeamId(id), *source), team.account(*source));
+                    if is_over && account.release() {
+                        self.released.insert(key);
+                    }
+                    let figures = account.figures();
+                    if let Some(to) = self.grant(key, &figures, window, is_over) {
+                        let team = Arc::clone(team);
+                        due.raises.push(Raise { key, team, to });
+                        self.released.remove(&key); // it is granted again
+                    } else if self.released.contains(&key) {
+                        let to = figures.granted;
+                        due.releases.push(Release { key, to });
+                    }
                 }
             }
         }
-        raises
+        due
+    }
+
+    /// They are on disk.
+    pub(super) fn released(&mut self) {
+        self.released.clear();
     }
 
     /// A correction is no pace: what it adds at once nobody spends a second.
@@ -76,6 +106,7 @@ impl Grants {
         key: AccountKey,
         figures: &Figures,
         window: Option<Duration>,
+        is_over: bool,
     ) -> Option<MicroCredits> {
         if figures.exposed.is_zero() && figures.wanted.is_zero() {
             return None; // never used
@@ -83,6 +114,9 @@ impl Grants {
         let pace = self.paces.entry(key).or_insert_with(|| Pace::new(figures));
         if let Some(window) = window {
             pace.measure(figures, window);
+        }
+        if is_over && figures.wanted <= figures.granted {
+            return None;
         }
         pace.grant(figures)
     }

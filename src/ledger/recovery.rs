@@ -271,6 +271,7 @@ fn charge(
         &Commit {
             batch: &batch,
             raises: &[],
+            releases: &[],
             shown: &[],
             at: believed,
             note: None,

@@ -178,9 +178,10 @@ CREATE TABLE carried (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// To version 5: sums by the hour, cut where a day of the pool or a period begins within it. What was summed up before
-/// can be cut by period, not by day.
+/// To version 5: sums by the hour are cut where a day of the pool or a period begins within it (what was summed up
+/// before can be cut by period, not by day); and why a correction was refused.
 const MAIN_5: &str = "
+ALTER TABLE correction ADD COLUMN refused TEXT;
 ALTER TABLE rollup RENAME COLUMN hour TO minute;    -- since the epoch: when what is summed up begins
 UPDATE rollup SET minute = max(minute * 60, coalesce((SELECT start_ms / 60000 FROM period p
     WHERE p.name = rollup.period AND p.start_ms / 3600000 = rollup.minute), 0));

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::batch::{AccountKey, Batch};
 use super::commands::{Command, Reply};
 use super::files::{Commit, Files};
-use super::grants::{Grants, Raise};
+use super::grants::{Due, Grants, Raise};
 use super::live::LivePeriod;
 use super::mark::Mark;
 use super::periods;
@@ -131,9 +131,10 @@ impl Writer {
         let elapsed = now.duration_since(self.last_look);
         self.last_look = now;
         let live = self.shared.live.load_full();
-        let raises = self.grants.due(&live, elapsed);
+        let Due { raises, releases } = self.grants.due(&live, elapsed);
         let shown = self.changed_shown(&live);
-        if self.pending.is_empty() && raises.is_empty() && shown.is_empty() {
+        let has_grants = !raises.is_empty() || !releases.is_empty();
+        if self.pending.is_empty() && !has_grants && shown.is_empty() {
             self.idle(now);
             return Ok(());
         }
@@ -145,6 +146,7 @@ impl Writer {
         let commit = Commit {
             batch: &self.pending,
             raises: &raises,
+            releases: &releases,
             shown: &shown,
             at: self.believed_now(),
             note: None,
@@ -176,6 +178,7 @@ impl Writer {
         let commit = Commit {
             batch: &batch,
             raises: &raises,
+            releases: &[],
             shown: &[],
             at: self.believed_now(),
             note: None,
@@ -221,6 +224,7 @@ impl Writer {
         }
         self.shared.health(true, None);
         self.raise(raises);
+        self.grants.released();
         if self
             .marked_at
             .is_none_or(|at| taken_at.duration_since(at) >= MARKED_EVERY)

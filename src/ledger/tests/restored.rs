@@ -52,16 +52,16 @@ fn what_had_no_row_in_a_period_before_is_charged_too() {
     assert_eq!(bench.counted(), 5);
 }
 
+/// What is added so that an event costs so much.
 fn correct_to(bench: &Bench, event: &str, credits: i64) -> i64 {
-    let stored = correct::find(&bench.path(), event, &mut |_, _, _| {}).unwrap();
-    let now = clock::now();
-    let why = ("billed twice", "ops");
-    let id = correct::ask(&bench.path(), &stored, micros(credits), why, now).unwrap();
+    let id = bench.wish(event, credits);
     let (ledger, _) = bench.open();
-    let booked = || correct::booked(&bench.path(), id).unwrap();
-    wait_for("it is booked", || booked().is_some());
+    let outcome = bench.outcome(id);
     ledger.stop().unwrap();
-    booked().unwrap().micros()
+    match outcome {
+        correct::Outcome::Added(change) => change.micros(),
+        correct::Outcome::Refused(why) => panic!("{why}"),
+    }
 }
 
 /// The event came back with its day, what says that it is booked did not: asked for again it was booked again.
