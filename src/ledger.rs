@@ -24,6 +24,7 @@ pub mod live;
 mod lock;
 mod mark;
 pub mod periods;
+mod private;
 pub mod query;
 pub mod queue;
 mod recovery;
@@ -180,10 +181,7 @@ impl Ledger {
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || writer.run());
-        let join = thread.map_err(|cause| OpenError::Unwritable {
-            path: path.clone(),
-            cause,
-        })?;
+        let join = thread.map_err(OpenError::unwritable(&path))?;
         let thread = join.thread().clone();
         let handle = Handle {
             path,
@@ -468,14 +466,6 @@ pub fn accept_clock(path: &Path, now: Timestamp) -> Result<(), LedgerError> {
     files::set_meta(&transaction, "last_write_ms", now)?;
     transaction.commit()?;
     Ok(())
-}
-
-/// Nobody else reads what teams spend.
-fn only_ours(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    if let Err(error) = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)) {
-        tracing::warn!(%error, path = %path.display(), "permissions cannot be set to 0600");
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::{OpenError, schema, sqlite};
+use super::{OpenError, private, schema, sqlite};
 
 /// A day's file that is there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,26 +81,20 @@ pub(super) fn create(path: &Path) -> Result<(), OpenError> {
         return Ok(());
     }
     let new = path.with_extension("new");
-    let unwritable = |cause| OpenError::Unwritable {
-        path: new.clone(),
-        cause,
-    };
-    if new.exists() {
-        std::fs::remove_file(&new).map_err(unwritable)?; // of a try that was cut short
-    }
+    let unwritable = OpenError::unwritable(&new);
+    private::create(&new).map_err(&unwritable)?;
     let make = || -> Result<(), OpenError> {
         let mut connection = sqlite::open(&new, true)?;
-        super::only_ours(&new);
         schema::migrate_events(&mut connection)?;
         connection.close().map_err(|(_, error)| error)?;
         Ok(())
     };
     make().map_err(|error| error.in_day(path))?;
-    std::fs::rename(&new, path).map_err(unwritable)?;
+    std::fs::rename(&new, path).map_err(&unwritable)?;
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::File::open(folder)
         .and_then(|folder| folder.sync_all())
-        .map_err(unwritable)
+        .map_err(&unwritable)
 }
 
 /// Opens a day's file to write; it must exist.

@@ -185,24 +185,25 @@ impl Files {
     }
 
     fn day(&mut self, day: i64) -> Result<&mut Connection, OpenError> {
-        if !self.days.contains_key(&day) {
-            if self.days.len() >= OPEN_DAYS {
-                self.days.pop_first();
-            }
-            // Before there is a row: a start has to know where one may be that never counted.
-            let open = self.days.keys().chain(&self.tried).copied();
-            days::note_open(&self.main, open.chain([day]).collect())?;
-            let created = std::fs::create_dir_all(&self.folder);
-            created.map_err(|cause| OpenError::Unwritable {
-                path: self.folder.clone(),
-                cause,
-            })?;
-            let path = days::path(&self.folder, day);
-            days::create(&path)?;
-            let connection = days::open(&path)?;
-            self.days.insert(day, connection);
+        let connection = match self.days.remove(&day) {
+            Some(open) => open,
+            None => self.open_day(day)?,
+        };
+        Ok(self.days.entry(day).or_insert(connection))
+    }
+
+    fn open_day(&mut self, day: i64) -> Result<Connection, OpenError> {
+        if self.days.len() >= OPEN_DAYS {
+            self.days.pop_first();
         }
-        self.days.get_mut(&day).ok_or(OpenError::Foreign)
+        // Before there is a row: a start has to know where one may be that never counted.
+        let open = self.days.keys().chain(&self.tried).copied();
+        days::note_open(&self.main, open.chain([day]).collect())?;
+        let created = std::fs::create_dir_all(&self.folder);
+        created.map_err(OpenError::unwritable(&self.folder))?;
+        let path = days::path(&self.folder, day);
+        days::create(&path)?;
+        days::open(&path)
     }
 }
 

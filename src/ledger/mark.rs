@@ -4,14 +4,15 @@
 //! what its accounts had been granted by then is granted again, and charged, so that no counter is lower than what
 //! was spent, also where events keep no rows. The file is a memory, not a promise: losing it loses nothing else.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
-use super::OpenError;
 use super::live::LivePeriod;
 use super::rows::code;
+use super::{OpenError, private};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::Source;
 
@@ -104,8 +105,7 @@ impl Mark {
     pub(super) fn write(&self, ledger: &Path) -> std::io::Result<()> {
         let (mark, mut new) = (path(ledger), path(ledger).into_os_string());
         new.push(".new");
-        std::fs::write(&new, serde_json::to_vec(self)?)?;
-        super::only_ours(Path::new(&new));
+        private::create(Path::new(&new))?.write_all(&serde_json::to_vec(self)?)?;
         std::fs::rename(new, mark)
     }
 }

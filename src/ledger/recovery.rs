@@ -14,8 +14,7 @@ use super::files::{Commit, Files};
 use super::retention::SESSION_LIFE_MS;
 use super::rows::{millis, source, timestamp};
 use super::{
-    Adjustment, OpenError, Restart, days, files, mark, only_ours, schema, sqlite, start_clock,
-    verify,
+    Adjustment, OpenError, Restart, days, files, mark, private, schema, sqlite, start_clock, verify,
 };
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::{Class, Operation};
@@ -120,11 +119,7 @@ pub(super) fn create_folder(path: &Path) -> Result<(), OpenError> {
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    let unwritable = |cause| OpenError::Unwritable {
-        path: folder.to_owned(),
-        cause,
-    };
-    std::fs::create_dir_all(folder).map_err(unwritable)
+    std::fs::create_dir_all(folder).map_err(OpenError::unwritable(folder))
 }
 
 /// Opens the files and brings them to where the last process would have left them.
@@ -240,15 +235,9 @@ fn create_if_new(path: &Path) -> Result<(), OpenError> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
-    let unwritable = |cause| OpenError::Unwritable {
-        path: new.clone(),
-        cause,
-    };
-    if new.exists() {
-        std::fs::remove_file(&new).map_err(unwritable)?; // of a start that was cut short
-    }
+    let unwritable = OpenError::unwritable(&new);
+    private::create(&new).map_err(&unwritable)?;
     let mut connection = sqlite::open(&new, true)?;
-    only_ours(&new);
     schema::migrate_main(&mut connection)?;
     connection.close().map_err(|(_, error)| error)?;
     std::fs::rename(&new, path).map_err(unwritable)

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::days::{self, DayFile};
 use super::rows::{code, millis};
+use super::sqlite;
 use crate::config::checked::LedgerSettings;
 
 /// How often it is looked for.
@@ -158,21 +159,14 @@ fn due(
     due
 }
 
-fn sides(file: &std::path::Path) -> impl Iterator<Item = PathBuf> {
-    ["", "-wal", "-shm"].into_iter().map(move |suffix| {
-        let mut path = file.as_os_str().to_owned();
-        path.push(suffix);
-        PathBuf::from(path)
-    })
-}
-
 fn bytes(file: &DayFile) -> u64 {
-    let sizes = sides(&file.path).map(|path| std::fs::metadata(path).map_or(0, |file| file.len()));
+    let sizes = sqlite::files_of(&file.path)
+        .map(|path| std::fs::metadata(path).map_or(0, |file| file.len()));
     sizes.sum()
 }
 
 fn delete(files: &[PathBuf]) {
-    for file in files.iter().flat_map(|file| sides(file)) {
+    for file in files.iter().flat_map(|file| sqlite::files_of(file)) {
         match std::fs::remove_file(&file) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 tracing::warn!(%error, path = %file.display(), "a dropped day's file cannot be deleted; trying again");
@@ -187,7 +181,7 @@ mod tests {
     use super::*;
     use crate::clock;
     use crate::config::checked::EventRows;
-    use crate::ledger::{schema, sqlite};
+    use crate::ledger::schema;
 
     /// After a clock was accepted nothing was dropped any more, until the next start.
     #[test]

@@ -74,6 +74,11 @@ fn a_sound_ledger_passes_beside_a_running_gateway_and_after_it() {
     assert!(row.ends_with("sales,own,3,0,3,3,3,0"), "{csv}");
 }
 
+const TEAM_ROLLUPS_ANEW: &str = "
+DELETE FROM rollup_team;
+INSERT INTO rollup_team SELECT minute, period, team, operation, class, source, confidence, sum(requests), sum(credits),
+    sum(units), sum(input_tokens), sum(output_tokens) FROM rollup GROUP BY 1, 2, 3, 4, 5, 6, 7";
+
 #[test]
 fn every_planted_difference_is_found() {
     let check = |plant: &dyn Fn(&Files), want: &str| {
@@ -101,6 +106,34 @@ fn every_planted_difference_is_found() {
     check(
         &main("UPDATE rollup SET requests = requests + 1"),
         "2 events, 3 in the rollups",
+    );
+    for (column, what) in [
+        ("operation", "operation"),
+        ("class", "class"),
+        ("confidence", "confidence"),
+        ("units", "units and tokens"),
+    ] {
+        let sql = format!("UPDATE rollup SET {column} = {column} + 1; {TEAM_ROLLUPS_ANEW}");
+        let plant = |files: &Files| change(&files.ledger(), &sql);
+        check(&plant, &format!("do not agree in {what}: "));
+    }
+    for (column, what) in [("named", "name"), ("key", "key"), ("tags", "tags")] {
+        let sql = format!("UPDATE rollup SET {column} = 'other'");
+        let plant = |files: &Files| change(&files.ledger(), &sql);
+        check(&plant, &format!("do not agree in {what}: "));
+    }
+    check(
+        &day(
+            "UPDATE event SET kind = 5, note = 'corrects 2026-01-02.3 by ops: twice' WHERE id = 1",
+        ),
+        "a correction of 2026-01-02.3 by 1 is not known as booked",
+    );
+    check(
+        &main(
+            "INSERT INTO correction (at_ms, day, event, credits, reason, author, change, batch)
+             VALUES (0, 20455, 3, 0, 'twice', 'ops', -1000000, 1)",
+        ),
+        "a correction of 2026-01-02.3 by -1 is known as booked, and has no event",
     );
     check(
         &main("UPDATE account SET granted = 0"),
