@@ -70,23 +70,38 @@ impl Grants {
             let is_over = newest.is_some_and(|newest| period.books.period.start < newest);
             for (id, team) in (0_u32..).zip(period.teams().iter()) {
                 for source in Source::ALL {
-                    let (key, account) = ((name, TeamId(id), *source), team.account(*source));
-                    if is_over && account.release() {
-                        self.released.insert(key);
-                    }
-                    let figures = account.figures();
-                    if let Some(to) = self.grant(key, &figures, window, is_over) {
-                        let team = Arc::clone(team);
-                        due.raises.push(Raise { key, team, to });
-                        self.released.remove(&key); // it is granted again
-                    } else if self.released.contains(&key) {
-                        let to = figures.granted;
-                        due.releases.push(Release { key, to });
-                    }
+                    self.look(
+                        (name, TeamId(id), *source),
+                        team,
+                        (window, is_over),
+                        &mut due,
+                    );
                 }
             }
         }
         due
+    }
+
+    fn look(
+        &mut self,
+        key: AccountKey,
+        team: &Arc<TeamBooks>,
+        (window, is_over): (Option<Duration>, bool),
+        due: &mut Due,
+    ) {
+        let account = team.account(key.2);
+        if is_over && account.release() {
+            self.released.insert(key);
+        }
+        let figures = account.figures();
+        if let Some(to) = self.grant(key, &figures, window, is_over) {
+            self.released.remove(&key); // it is granted again
+            let team = Arc::clone(team);
+            due.raises.push(Raise { key, team, to });
+        } else if self.released.contains(&key) {
+            let to = figures.granted;
+            due.releases.push(Release { key, to });
+        }
     }
 
     /// They are on disk.

@@ -125,8 +125,7 @@ fn one(row: &Row<'_>, hasher: &FixedState) -> rusqlite::Result<Booked> {
         *sum = value.wrapping_mul(weight);
         together = hasher.hash_one((together, value));
     }
-    if let [.., counts, all] = &mut under.0 {
-        (*counts, *all) = (weight, together.wrapping_mul(weight));
-    }
+    let [.., counts, all] = &mut under.0;
+    (*counts, *all) = (weight, together.wrapping_mul(weight));
     Ok(Booked { sum, under })
 }
