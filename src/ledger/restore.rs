@@ -12,7 +12,7 @@ use super::backup::{MAIN, Progress, sync_folder};
 use super::days::{self, DayFile};
 use super::lock::Lock;
 use super::mark::{self, Mark};
-use super::verify::{self, Asked, Verdict};
+use super::verify::{self, Asked, KnownDays, Verdict};
 use super::{LedgerError, OpenError, private, recovery, sqlite};
 
 /// What a restore did.
@@ -117,11 +117,11 @@ fn newer(
     batch: i64,
     progress: Progress<'_>,
 ) -> Result<Vec<DayFile>, OpenError> {
-    let known = verify::known_days(backup)?;
+    let known = KnownDays::read(backup, batch)?;
     let mut newer = Vec::with_capacity(live.len());
     for (at, file) in live.iter().enumerate() {
         progress(at, live.len(), &days::name(file.day));
-        if verify::knows_all_of(&known, file, batch).unwrap_or(false) {
+        if known.are_all_in(file).unwrap_or(false) {
             newer.push(file.clone());
         }
     }

@@ -15,8 +15,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use self::booked::{Booked, Key, Sum};
-use self::recorded::{Corrections, Day, Recorded};
-pub(super) use self::recorded::{Days, known_days};
+use self::recorded::{Corrections, Day, Days, Recorded, known_days};
 use super::days::{self, DayFile};
 use super::rows::source;
 use super::{LedgerError, OpenError};
@@ -216,10 +215,23 @@ fn missing(folder: &Path, day: i64, known: &BTreeMap<Key, Sum>) -> String {
     )
 }
 
-/// Whether a day's file is sound and holds what is known of that day, and perhaps more of later batches.
-pub(super) fn knows_all_of(known: &Days, file: &DayFile, batch: i64) -> Result<bool, OpenError> {
-    let read = Day::read(file, batch, false)?.sums();
-    Ok(known.get(&file.day).cloned().unwrap_or_default() == read)
+/// What the day files of a ledger are known to hold, up to its batch.
+pub(super) struct KnownDays {
+    days: Days,
+    batch: i64,
+}
+
+impl KnownDays {
+    pub(super) fn read(main: &Path, batch: i64) -> Result<Self, OpenError> {
+        let days = known_days(main)?;
+        Ok(Self { days, batch })
+    }
+
+    /// Whether another file of a day is sound and holds that too, and perhaps more of later batches.
+    pub(super) fn are_all_in(&self, file: &DayFile) -> Result<bool, OpenError> {
+        let read = Day::read(file, self.batch, false)?.sums();
+        Ok(self.days.get(&file.day).cloned().unwrap_or_default() == read)
+    }
 }
 
 /// What SQLite says of its pages; nothing when they are sound.
