@@ -81,9 +81,13 @@ impl MonthsEdge {
         }
     }
 
+    fn name(&self) -> &str {
+        self.zone.iana_name().unwrap()
+    }
+
     fn begin(&self, ledger: &Ledger, month: usize) -> Period {
         let facts = PeriodFacts {
-            zone: self.zone.iana_name().unwrap().to_owned(),
+            zone: self.name().to_owned(),
             ..facts()
         };
         let period = self.months[month];
@@ -109,7 +113,12 @@ impl MonthsEdge {
         let [november, december] = &self.months;
         let since = |from| since(from, &self.zone);
         let days = by(since(november.start), &["day"]);
-        assert_eq!(days, ["2026-11-30: 3", "2026-12-01: 1"], "by day");
+        assert_eq!(
+            days,
+            ["2026-11-30: 3", "2026-12-01: 1"],
+            "{}: by day",
+            self.name()
+        );
         assert_eq!(
             by(since(self.edge), &["team"]),
             ["sales: 1"],
@@ -119,18 +128,28 @@ impl MonthsEdge {
             to: Some(self.edge),
             ..since(november.start)
         };
-        assert_eq!(by(before, &[]), [": 3"], "until midnight");
+        assert_eq!(by(before, &[]), [": 3"], "{}: until midnight", self.name());
         let running = UsageQuery {
             period: Some(december.name),
             ..since(december.start)
         };
-        assert_eq!(by(running, &["team"]), ["sales: 1"], "the running period");
+        assert_eq!(
+            by(running, &["team"]),
+            ["sales: 1"],
+            "{}: the running period",
+            self.name()
+        );
         let all: i64 = by(since(november.start), &["hour"])
             .len()
             .try_into()
             .unwrap();
         let is_cut = self.edge.as_second().rem_euclid(3_600) != 0;
-        assert_eq!(all, if is_cut { 1 } else { 2 }, "hours stay hours");
+        assert_eq!(
+            all,
+            if is_cut { 1 } else { 2 },
+            "{}: hours stay hours",
+            self.name()
+        );
     }
 }
 
@@ -143,7 +162,6 @@ fn what_is_used_around_midnight_is_counted_on_its_day_in_every_zone() {
         "Asia/Kolkata",
         "Asia/Kathmandu",
     ] {
-        println!("{zone}");
         let (bench, edge) = (Bench::new(), MonthsEdge::in_zone(zone));
         let (ledger, _) = bench.open();
         edge.begin(&ledger, 0);
