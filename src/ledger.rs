@@ -26,6 +26,7 @@ mod mark;
 pub mod periods;
 mod private;
 pub mod query;
+mod questions;
 pub mod queue;
 mod recovery;
 pub mod restore;
@@ -42,10 +43,9 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{JoinHandle, Thread};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -75,10 +75,6 @@ use crate::budget::period::{Period, PeriodName};
 use crate::clock::{self, Belief};
 use crate::config::checked::LedgerSettings;
 
-/// How long a question to the ledger thread may wait; a disk that stalls longer is an error to whoever asked.
-const ANSWER: Duration = Duration::from_secs(10);
-/// How often whoever waits for an answer looks whether the disk stalls.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Questions waiting; the next one waits to be taken.
 const QUESTIONS: usize = 64;
 
@@ -193,40 +189,6 @@ impl Ledger {
         Ok((Self(Arc::new(handle)), restart))
     }
 
-    /// From now on whoever asks has others to serve: a disk that stalls is not waited for.
-    pub fn begin_serving(&self) {
-        self.0.shared.is_serving.store(true, Ordering::Relaxed);
-    }
-
-    fn ask<T>(
-        &self,
-        command: impl FnOnce(SyncSender<Result<T, LedgerError>>) -> Command,
-    ) -> Result<T, LedgerError> {
-        let (reply, answer) = sync_channel(1);
-        let shared = &self.0.shared;
-        let is_hopeless =
-            || shared.is_serving.load(Ordering::Relaxed) && shared.stalled().is_some();
-        if is_hopeless() {
-            return Err(LedgerError::NoAnswer);
-        }
-        self.0
-            .commands
-            .try_send(command(reply))
-            .map_err(|_| LedgerError::NoAnswer)?;
-        self.wake();
-        let began = Instant::now();
-        loop {
-            match answer.recv_timeout(LOOK_AGAIN) {
-                Ok(answer) => return answer,
-                Err(RecvTimeoutError::Disconnected) => return Err(LedgerError::NoAnswer),
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            if began.elapsed() >= ANSWER || is_hopeless() {
-                return Err(LedgerError::NoAnswer);
-            }
-        }
-    }
-
     /// The number of a team, for ever; a new one is written down first.
     ///
     /// # Errors
@@ -307,39 +269,6 @@ impl Ledger {
         Arc::clone(notify)
     }
 
-    /// Whether the disk takes what is written.
-    pub fn health(&self) -> Health {
-        let health = Health {
-            pending_events: self.0.shared.stats.pending.get(),
-            ..Health::clone(&self.0.shared.health.load())
-        };
-        let trouble = if self.is_alive() {
-            let stalled = self.0.shared.stalled();
-            stalled.map(|since| format!("the disk stalls, for {} s already", since.as_secs()))
-        } else {
-            Some("the ledger thread has ended: nothing is written any more; restart".to_owned())
-        };
-        match trouble {
-            Some(error) => Health {
-                writing: false,
-                last_error: Some(error),
-                ..health
-            },
-            None => health,
-        }
-    }
-
-    /// Whether the ledger thread runs. Without it nothing is granted or written down any more.
-    pub fn is_alive(&self) -> bool {
-        let join = self
-            .0
-            .join
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        join.as_ref()
-            .is_none_or(|(thread, _)| !thread.is_finished())
-    }
-
     /// Whether the wall clock is believed.
     pub fn wall_clock(&self) -> &Belief {
         &self.0.shared.clock
@@ -404,53 +333,6 @@ impl Ledger {
         let connection = sqlite::open_to_read(&self.0.path).ok()?;
         let sql = "SELECT count(*) FROM clock_accepted";
         connection.query_row(sql, [], |row| row.get(0)).ok()
-    }
-
-    /// Writes the last batch, hands grants back, and ends the thread.
-    ///
-    /// # Errors
-    /// When the last batch cannot be written; what is lost then is charged as granted at the next start.
-    pub fn stop(&self) -> Result<(), LedgerError> {
-        let stopped = self.ask_to_stop();
-        let join = self
-            .0
-            .join
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take();
-        if let Some((thread, lock)) = join {
-            if !thread.is_finished() && stopped.is_err() && self.0.shared.stalled().is_some() {
-                tracing::error!(
-                    "the disk stalls: what is not written is charged at the next start"
-                );
-            } else if thread.join().is_err() {
-                tracing::error!("the ledger thread panicked");
-            }
-            drop(lock);
-        }
-        stopped
-    }
-
-    /// Also of a disk that stalls: it may be back within the time an answer may take.
-    fn ask_to_stop(&self) -> Result<(), LedgerError> {
-        let (reply, answer) = sync_channel(1);
-        self.0
-            .commands
-            .try_send(Command::Stop(reply))
-            .map_err(|_| LedgerError::NoAnswer)?;
-        self.wake();
-        answer
-            .recv_timeout(ANSWER)
-            .map_err(|_| LedgerError::NoAnswer)?
-    }
-
-    #[cfg(test)]
-    fn abort(&self) {
-        let sent = self.0.commands.send(Command::Abort);
-        self.wake();
-        assert!(sent.is_ok(), "the ledger thread runs");
-        let join = self.0.join.lock().unwrap().take().unwrap();
-        join.0.join().unwrap();
     }
 }
 

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
+use super::Ledger;
 use super::live::LivePeriod;
 use super::queue::Queues;
 use super::totals::Totals;
@@ -53,6 +54,41 @@ pub struct Health {
     pub pending_events: u64,
     /// Why it does not.
     pub last_error: Option<String>,
+}
+
+impl Ledger {
+    /// Whether the disk takes what is written.
+    pub fn health(&self) -> Health {
+        let health = Health {
+            pending_events: self.0.shared.stats.pending.get(),
+            ..Health::clone(&self.0.shared.health.load())
+        };
+        let trouble = if self.is_alive() {
+            let stalled = self.0.shared.stalled();
+            stalled.map(|since| format!("the disk stalls, for {} s already", since.as_secs()))
+        } else {
+            Some("the ledger thread has ended: nothing is written any more; restart".to_owned())
+        };
+        match trouble {
+            Some(error) => Health {
+                writing: false,
+                last_error: Some(error),
+                ..health
+            },
+            None => health,
+        }
+    }
+
+    /// Whether the ledger thread runs. Without it nothing is granted or written down any more.
+    pub fn is_alive(&self) -> bool {
+        let join = self
+            .0
+            .join
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        join.as_ref()
+            .is_none_or(|(thread, _)| !thread.is_finished())
+    }
 }
 
 /// What the ledger thread shares with the rest.

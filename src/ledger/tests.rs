@@ -6,6 +6,8 @@ mod corrections;
 mod restored;
 mod usage;
 
+use std::time::Duration;
+
 use jiff::tz::TimeZone;
 use tempfile::TempDir;
 
