@@ -147,7 +147,8 @@ impl Open {
         if !file.exists() {
             return Err("the events of its day are gone".to_owned());
         }
-        let stored = read(&file, self.event).map_err(|error| error.to_string())?;
+        let stored = read(&file, self.event);
+        let stored = stored.map_err(|error| error.in_day(&file).to_string())?;
         stored.ok_or_else(|| "its day has no such row any more".to_owned())
     }
 
