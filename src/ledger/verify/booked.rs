@@ -43,7 +43,7 @@ impl Booked {
         }
     }
 
-    /// What the rows are booked under that differs. Where anything does, their combination does too.
+    /// What differs of what the rows are booked under.
     pub(super) fn differs_in(&self, other: &Self) -> Vec<&'static str> {
         let sums = self.under.0.iter().zip(other.under.0);
         let apart = NAMES
@@ -51,12 +51,18 @@ impl Booked {
             .zip(sums)
             .filter(|(_, (one, other))| **one != *other);
         let mut names: Vec<_> = apart.map(|(name, _)| *name).collect();
+        if names.contains(&COUNTS) {
+            return vec![COUNTS]; // every other sum is made of them
+        }
         if names.len() > 1 {
-            names.pop();
+            names.pop(); // where anything differs, the combination does
         }
         names
     }
 }
+
+/// Units and tokens: rows and credits are compared by themselves.
+const COUNTS: &str = "units and tokens";
 
 /// One sum for each of [`NAMES`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,7 +79,7 @@ const NAMES: [&str; COLUMNS + 2] = [
     "agent type",
     "key",
     "tags",
-    "units and tokens",
+    COUNTS,
     "their combination",
 ];
 const COLUMNS: usize = 9;
