@@ -32,20 +32,21 @@ impl Sum {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Booked {
     pub(super) sum: Sum,
+    /// One sum for each of [`NAMES`].
     under: Under,
 }
 
 impl Booked {
     pub(super) fn add(&mut self, other: Self) {
         self.sum.add(other.sum);
-        for (sum, more) in self.under.0.iter_mut().zip(other.under.0) {
+        for (sum, more) in self.under.iter_mut().zip(other.under) {
             *sum = sum.wrapping_add(more);
         }
     }
 
     /// What differs of what the rows are booked under.
     pub(super) fn differs_in(&self, other: &Self) -> Vec<&'static str> {
-        let sums = self.under.0.iter().zip(other.under.0);
+        let sums = self.under.iter().zip(other.under);
         let apart = NAMES
             .iter()
             .zip(sums)
@@ -64,11 +65,9 @@ impl Booked {
 /// Units and tokens: rows and credits are compared by themselves.
 const COUNTS: &str = "units and tokens";
 
-/// One sum for each of [`NAMES`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Under([u64; NAMES.len()]);
+type Under = [u64; NAMES.len()];
 
-/// What is compared: the columns of [`of_events`] from the fourth on, then the counts themselves, then all of it.
+/// What is compared: the columns of [`OF_EVENTS`] from the fourth on, then the counts themselves, then all of it.
 const NAMES: [&str; COLUMNS + 2] = [
     "hour",
     "operation",
@@ -122,7 +121,7 @@ fn one(row: &Row<'_>, hasher: &FixedState) -> rusqlite::Result<Booked> {
         weight.wrapping_add(factor.wrapping_mul(count.cast_unsigned()))
     });
     let (mut under, mut together) = (Under::default(), 0_u64);
-    for (at, sum) in under.0.iter_mut().enumerate().take(COLUMNS) {
+    for (at, sum) in under.iter_mut().enumerate().take(COLUMNS) {
         let value = match row.get_ref(at.saturating_add(3))? {
             ValueRef::Integer(value) => hasher.hash_one((at, value)),
             ValueRef::Text(value) | ValueRef::Blob(value) => hasher.hash_one((at, value)),
@@ -131,7 +130,7 @@ fn one(row: &Row<'_>, hasher: &FixedState) -> rusqlite::Result<Booked> {
         *sum = value.wrapping_mul(weight);
         together = hasher.hash_one((together, value));
     }
-    let [.., counts, all] = &mut under.0;
+    let [.., counts, all] = &mut under;
     (*counts, *all) = (weight, together.wrapping_mul(weight));
     Ok(Booked { sum, under })
 }
