@@ -61,7 +61,8 @@ fn usage_is_summed_by_what_is_asked_for() {
     ledger.stop().unwrap();
 }
 
-/// Three credits five minutes before a month ends in a zone, one five minutes after it.
+/// Three credits five minutes before a month ends in a zone, one five minutes after it; and seven of the old month an
+/// hour later, when the clock was not believed.
 struct MonthsEdge {
     zone: TimeZone,
     edge: Timestamp,
@@ -98,7 +99,7 @@ impl MonthsEdge {
     fn spend(&self, ledger: &Ledger) {
         let team = ledger.team("sales").unwrap();
         let mut sink = ledger.sink(0);
-        for (month, minutes, credits) in [(0, -5, 3), (1, 5, 1)] {
+        for (month, minutes, credits) in [(0, -5, 3), (1, 5, 1), (0, 65, 7)] {
             let period = self.begin(ledger, month);
             sink.push(Event {
                 at: self.edge + jiff::SignedDuration::from_mins(minutes),
@@ -115,9 +116,9 @@ impl MonthsEdge {
             assert_eq!(ask(ledger, query, group_by), want, "{case}");
         };
         let since = |from| since(from, &self.zone);
-        let days = ["2026-11-30: 3", "2026-12-01: 1"];
+        let days = ["2026-11-30: 3", "2026-12-01: 8"];
         check(since(november.start), &["day"], &days);
-        check(since(self.edge), &["team"], &["sales: 1"]);
+        check(since(self.edge), &["team"], &["sales: 8"]);
         let before = UsageQuery {
             to: Some(self.edge),
             ..since(november.start)
@@ -133,7 +134,7 @@ impl MonthsEdge {
         let is_within_an_hour = self.edge.as_second().rem_euclid(3_600) != 0;
         assert_eq!(
             hours,
-            if is_within_an_hour { 1 } else { 2 },
+            if is_within_an_hour { 2 } else { 3 },
             "{}",
             self.name()
         );
@@ -163,7 +164,7 @@ fn what_is_used_around_midnight_is_counted_on_its_day_in_every_zone() {
         // Counted in from the rows it is the same.
         bench.restore(&backup);
         let (ledger, restart) = bench.open();
-        assert_eq!(restart.above.adopted, 2);
+        assert_eq!(restart.above.adopted, 3);
         edge.check(&ledger);
         ledger.stop().unwrap();
     }
