@@ -4,8 +4,10 @@
 //! a team a fresh allocation. The wall clock is checked against the time since boot, which nobody sets
 //! (design.md, section 3).
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -61,6 +63,54 @@ impl Trusted {
     }
 }
 
+/// Whether this process believes the wall clock: asked by all who act on the date, so that none of them goes on
+/// where another one stopped.
+#[derive(Debug)]
+pub struct Belief(ArcSwap<State>);
+
+#[derive(Debug)]
+enum State {
+    Believed(Trusted),
+    /// Until somebody accepts it; and why.
+    Held(Arc<str>),
+}
+
+impl Belief {
+    /// Believes the wall clock as it is now, unless there is a reason not to.
+    pub fn new(doubt: Option<String>, wall: Timestamp, boot: Duration) -> Self {
+        Self(ArcSwap::from_pointee(match doubt {
+            Some(why) => State::Held(why.into()),
+            None => State::Believed(Trusted::new(wall, boot)),
+        }))
+    }
+
+    /// Why the wall clock is not believed, if it is not. A jump is held until accepted.
+    pub fn doubt(&self, wall: Timestamp, boot: Duration) -> Option<Arc<str>> {
+        let state = self.0.load();
+        let trusted = match &**state {
+            State::Held(why) => return Some(Arc::clone(why)),
+            State::Believed(trusted) => trusted,
+        };
+        let Verdict::Apart(ahead) = trusted.check(wall, boot) else {
+            return None;
+        };
+        let way = if ahead.is_negative() { "back" } else { "ahead" };
+        let by = ahead.abs();
+        let why: Arc<str> =
+            format!("the wall clock jumped {way} by {by:#} against the time since boot").into();
+        // Whoever saw it first, or accepted it meanwhile, has decided.
+        let held = Arc::new(State::Held(Arc::clone(&why)));
+        self.0.compare_and_swap(&state, held);
+        Some(why)
+    }
+
+    /// Somebody said that the wall clock is right.
+    pub fn accept(&self, wall: Timestamp, boot: Duration) {
+        let trusted = Trusted::new(wall, boot);
+        self.0.store(Arc::new(State::Believed(trusted)));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,5 +133,31 @@ mod tests {
         check(300 + 302, 401, Some(301)); // still apart a second later
         check(300 - 301, 400, Some(-301));
         check(300 + 3600, 400 + 3600, None); // a suspended machine: both went on
+    }
+
+    #[test]
+    fn whoever_asks_hears_of_a_jump_until_it_is_accepted() {
+        let second = |s: i64| Timestamp::from_second(1_700_000_000 + s).unwrap();
+        let belief = Belief::new(None, second(0), Duration::ZERO);
+        let check = |wall: i64, boot: u64, want: Option<&str>| {
+            let doubt = belief.doubt(second(wall), Duration::from_secs(boot));
+            assert_eq!(doubt.as_deref(), want, "wall {wall} boot {boot}");
+        };
+        let jumped = "the wall clock jumped ahead by 1h against the time since boot";
+        check(10, 10, None);
+        check(3_610, 10, Some(jumped));
+        check(20, 20, Some(jumped)); // also when it is back
+        belief.accept(second(3_620), Duration::from_secs(20));
+        check(3_630, 30, None);
+        check(
+            30,
+            30,
+            Some("the wall clock jumped back by 1h against the time since boot"),
+        );
+        let belief = Belief::new(Some("too far".to_owned()), second(0), Duration::ZERO);
+        assert_eq!(
+            belief.doubt(second(0), Duration::ZERO).as_deref(),
+            Some("too far")
+        );
     }
 }

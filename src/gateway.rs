@@ -121,7 +121,7 @@ impl Gateway {
         let (ledger, restart) = Ledger::open(&checked.gateway.ledger, count, now)?;
         report_restart(&restart);
         let checked = Arc::new(checked);
-        let mut clock = PeriodClock::new(&ledger, restart.last_write, now);
+        let mut clock = PeriodClock::new(&ledger, now);
         let calendar = checked.allocations.pool.calendar.clone();
         let period = clock.current(&calendar, now).ok_or(StartError::NoPeriod)?;
         let mut builder = Builder::new(ledger.clone(), count);
@@ -139,6 +139,7 @@ impl Gateway {
             draining: false.into(),
             ledger,
         });
+        shared.ledger.begin_serving();
         let (control, owner) = control::new(
             Arc::clone(&shared),
             builder,

@@ -19,11 +19,14 @@ pub mod export;
 mod files;
 mod grants;
 mod health;
+mod hours;
 pub mod live;
 mod lock;
 mod mark;
 pub mod periods;
+mod private;
 pub mod query;
+mod questions;
 pub mod queue;
 mod recovery;
 pub mod restore;
@@ -32,6 +35,7 @@ mod rollups;
 mod rows;
 mod schema;
 mod sqlite;
+mod start_clock;
 pub mod stored;
 pub mod totals;
 pub mod verify;
@@ -39,10 +43,9 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{JoinHandle, Thread};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -59,6 +62,7 @@ use self::health::Shared;
 pub use self::health::{Health, LedgerStats};
 use self::live::LivePeriod;
 use self::lock::Lock;
+use self::mark::Mark;
 use self::periods::{AllocationFact, PeriodFacts};
 use self::query::{UsageQuery, UsageRow};
 use self::queue::{EventSink, Queues};
@@ -68,12 +72,9 @@ use self::writer::Writer;
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::Source;
 use crate::budget::period::{Period, PeriodName};
+use crate::clock::{self, Belief};
 use crate::config::checked::LedgerSettings;
 
-/// How long a question to the ledger thread may wait; a disk that stalls longer is an error to whoever asked.
-const ANSWER: Duration = Duration::from_secs(10);
-/// How often whoever waits for an answer looks whether the disk stalls.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Questions waiting; the next one waits to be taken.
 const QUESTIONS: usize = 64;
 
@@ -82,8 +83,10 @@ const QUESTIONS: usize = 64;
 pub struct Restart {
     /// What was charged because the last process ended without settling; empty after a clean stop.
     pub adjustments: Vec<Adjustment>,
-    /// The last commit of the last process.
+    /// The last commit of the last process whose time was believed.
     pub last_write: Option<Timestamp>,
+    /// Why the wall clock is not believed, if it is not.
+    pub doubt: Option<String>,
     /// Agent sessions of the last day.
     pub sessions: Vec<SessionRow>,
     /// Event rows that were not counted.
@@ -152,8 +155,11 @@ impl Ledger {
             health: ArcSwap::from_pointee(health),
             totals: ArcSwap::default(),
             busy_since_ms: AtomicU64::default(),
+            is_serving: AtomicBool::default(),
+            clock: Belief::new(restart.doubt.clone(), now, clock::since_boot()),
         });
         let writer = Writer {
+            at_start: Mark::read_from(&files.main)?,
             files,
             shared: Arc::clone(&shared),
             commands: received,
@@ -171,10 +177,7 @@ impl Ledger {
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || writer.run());
-        let join = thread.map_err(|cause| OpenError::Unwritable {
-            path: path.clone(),
-            cause,
-        })?;
+        let join = thread.map_err(OpenError::unwritable(&path))?;
         let thread = join.thread().clone();
         let handle = Handle {
             path,
@@ -184,33 +187,6 @@ impl Ledger {
             join: Some((join, lock)).into(),
         };
         Ok((Self(Arc::new(handle)), restart))
-    }
-
-    fn ask<T>(
-        &self,
-        command: impl FnOnce(SyncSender<Result<T, LedgerError>>) -> Command,
-    ) -> Result<T, LedgerError> {
-        let (reply, answer) = sync_channel(1);
-        if self.0.shared.stalled().is_some() {
-            return Err(LedgerError::NoAnswer);
-        }
-        self.0
-            .commands
-            .try_send(command(reply))
-            .map_err(|_| LedgerError::NoAnswer)?;
-        self.wake();
-        let began = Instant::now();
-        loop {
-            match answer.recv_timeout(LOOK_AGAIN) {
-                Ok(answer) => return answer,
-                Err(RecvTimeoutError::Disconnected) => return Err(LedgerError::NoAnswer),
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            // Whoever asks has others to serve: a disk that stalls is not waited for.
-            if began.elapsed() >= ANSWER || self.0.shared.stalled().is_some() {
-                return Err(LedgerError::NoAnswer);
-            }
-        }
     }
 
     /// The number of a team, for ever; a new one is written down first.
@@ -293,42 +269,9 @@ impl Ledger {
         Arc::clone(notify)
     }
 
-    /// Whether the disk takes what is written.
-    pub fn health(&self) -> Health {
-        let health = Health {
-            pending_events: self.0.shared.stats.pending.get(),
-            ..Health::clone(&self.0.shared.health.load())
-        };
-        let trouble = if self.is_alive() {
-            let stalled = self.0.shared.stalled();
-            stalled.map(|since| {
-                format!(
-                    "the disk stalls: a commit takes {} s already",
-                    since.as_secs()
-                )
-            })
-        } else {
-            Some("the ledger thread has ended: nothing is written any more; restart".to_owned())
-        };
-        match trouble {
-            Some(error) => Health {
-                writing: false,
-                last_error: Some(error),
-                ..health
-            },
-            None => health,
-        }
-    }
-
-    /// Whether the ledger thread runs. Without it nothing is granted or written down any more.
-    pub fn is_alive(&self) -> bool {
-        let join = self
-            .0
-            .join
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        join.as_ref()
-            .is_none_or(|(thread, _)| !thread.is_finished())
+    /// Whether the wall clock is believed.
+    pub fn wall_clock(&self) -> &Belief {
+        &self.0.shared.clock
     }
 
     /// Figures for metrics.
@@ -391,53 +334,6 @@ impl Ledger {
         let sql = "SELECT count(*) FROM clock_accepted";
         connection.query_row(sql, [], |row| row.get(0)).ok()
     }
-
-    /// Writes the last batch, hands grants back, and ends the thread.
-    ///
-    /// # Errors
-    /// When the last batch cannot be written; what is lost then is charged as granted at the next start.
-    pub fn stop(&self) -> Result<(), LedgerError> {
-        let stopped = self.ask_to_stop();
-        let join = self
-            .0
-            .join
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take();
-        if let Some((thread, lock)) = join {
-            if !thread.is_finished() && stopped.is_err() && self.0.shared.stalled().is_some() {
-                tracing::error!(
-                    "the disk stalls: what is not written is charged at the next start"
-                );
-            } else if thread.join().is_err() {
-                tracing::error!("the ledger thread panicked");
-            }
-            drop(lock);
-        }
-        stopped
-    }
-
-    /// Also of a disk that stalls: it may be back within the time an answer may take.
-    fn ask_to_stop(&self) -> Result<(), LedgerError> {
-        let (reply, answer) = sync_channel(1);
-        self.0
-            .commands
-            .try_send(Command::Stop(reply))
-            .map_err(|_| LedgerError::NoAnswer)?;
-        self.wake();
-        answer
-            .recv_timeout(ANSWER)
-            .map_err(|_| LedgerError::NoAnswer)?
-    }
-
-    #[cfg(test)]
-    fn abort(&self) {
-        let sent = self.0.commands.send(Command::Abort);
-        self.wake();
-        assert!(sent.is_ok(), "the ledger thread runs");
-        let join = self.0.join.lock().unwrap().take().unwrap();
-        join.0.join().unwrap();
-    }
 }
 
 /// Says that the wall clock is right, also for the next start. Works beside a running process, without its lock.
@@ -452,14 +348,6 @@ pub fn accept_clock(path: &Path, now: Timestamp) -> Result<(), LedgerError> {
     files::set_meta(&transaction, "last_write_ms", now)?;
     transaction.commit()?;
     Ok(())
-}
-
-/// Nobody else reads what teams spend.
-fn only_ours(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    if let Err(error) = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)) {
-        tracing::warn!(%error, path = %path.display(), "permissions cannot be set to 0600");
-    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,6 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::problem;
-use crate::clock;
 use crate::gateway::control::Control;
 use crate::ledger::query::{Dimension, UsageQuery, UsageRow};
 
@@ -46,12 +45,12 @@ pub(super) async fn show(
 fn query(control: &Control, asked: &Asked) -> Result<UsageQuery, String> {
     let snapshot = control.shared.snapshot.load_full();
     let zone = snapshot.checked.allocations.pool.calendar.zone().clone();
-    let at = |text: &Option<String>, usual: Timestamp| match text.as_deref() {
-        None | Some("") => Ok(usual),
-        Some(text) => instant(text, &zone),
+    let at = |text: &Option<String>| match text.as_deref() {
+        None | Some("") => Ok(None),
+        Some(text) => instant(text, &zone).map(Some),
     };
-    let from = at(&asked.from, snapshot.live.books.period.start)?;
-    let to = at(&asked.to, clock::now())?;
+    let (from, to) = (at(&asked.from)?, at(&asked.to)?);
+    let running = snapshot.live.books.period;
     let dimensions = asked
         .group_by
         .as_deref()
@@ -67,8 +66,9 @@ fn query(control: &Control, asked: &Asked) -> Result<UsageQuery, String> {
         })
     });
     Ok(UsageQuery {
-        from,
+        from: from.unwrap_or(running.start),
         to,
+        period: from.is_none().then_some(running.name),
         group_by: dimensions.collect::<Result<_, _>>()?,
         zone,
     })

@@ -103,10 +103,16 @@ impl Account {
     ///
     /// When it does not fit, notes what the grant would have to be, for the ledger to see.
     pub(crate) fn try_expose(&self, bound: MicroCredits, beyond: MicroCredits) -> bool {
-        let granted = self.granted.load(Ordering::Acquire);
-        let ceiling = MicroCredits::from_micros(granted.saturating_add(beyond.micros()));
-        if try_add(&self.exposed, bound, ceiling).is_some() {
-            return true;
+        let ceiling = || {
+            let granted = self.granted.load(Ordering::Acquire);
+            MicroCredits::from_micros(granted.saturating_add(beyond.micros()))
+        };
+        if let Some(exposed) = try_add(&self.exposed, bound, ceiling()) {
+            // A grant that is taken back in between: either it is seen here, or the exposure is seen there.
+            if exposed <= ceiling() {
+                return true;
+            }
+            sub(&self.exposed, bound);
         }
         let needed = self
             .exposed
@@ -156,6 +162,35 @@ impl Account {
     /// Takes back a grant whose spending a correction takes away: before the ledger writes it down.
     pub(crate) fn lower_grant(&self, by: MicroCredits) {
         sub(&self.granted, by);
+    }
+
+    /// Takes back what is granted and not spent, where nothing is in flight: before the ledger writes it down. True if
+    /// anything was.
+    pub(crate) fn release(&self) -> bool {
+        let figures = self.figures();
+        let is_idle = figures.exposed == figures.settled && figures.wanted <= figures.granted;
+        if !is_idle || figures.granted <= figures.exposed {
+            return false;
+        }
+        let unspent = figures
+            .granted
+            .micros()
+            .saturating_sub(figures.exposed.micros());
+        self.granted.fetch_sub(unspent, Ordering::AcqRel);
+        // Whoever exposed meanwhile keeps the grant for it. To add nothing is to read what is newest.
+        let exposed = self.exposed.fetch_add(0, Ordering::AcqRel);
+        let granted = self
+            .granted
+            .fetch_max(exposed, Ordering::AcqRel)
+            .max(exposed);
+        self.wanted.fetch_min(granted, Ordering::AcqRel);
+        true
+    }
+
+    /// Lowers what the grant was wanted to be likewise, once the spending is taken away: or it would look like
+    /// requests that wait. Whoever does wait asks again.
+    pub(crate) fn lower_wanted(&self, by: MicroCredits) {
+        sub(&self.wanted, by);
     }
 
     /// What the ledger has durably written down becomes spendable. Never lowers.

@@ -299,8 +299,10 @@ impl PeriodBooks {
 
     /// Adds or takes away what a person decided, settled at once, whatever the limits.
     pub fn correct(&self, team: &TeamBooks, source: Source, change: MicroCredits) {
-        team.account(source)
-            .settle(MicroCredits::ZERO, MicroCredits::ZERO, change);
+        let account = team.account(source);
+        account.settle(MicroCredits::ZERO, MicroCredits::ZERO, change);
+        let taken_away = change.micros().min(0).saturating_abs();
+        account.lower_wanted(MicroCredits::from_micros(taken_away));
         let counted = Counted {
             year: source != Source::Overage,
             pool: matches!(source, Source::Own | Source::Buffer),

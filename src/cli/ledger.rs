@@ -39,7 +39,7 @@ enum LedgerCommand {
     Backup(backup::BackupArgs),
     /// Put a backup in the ledger's place, while no `serve` runs.
     Restore(backup::RestoreArgs),
-    /// Say that the wall clock is right, after it jumped: a held period goes on.
+    /// Say that the wall clock is right, after it jumped or nothing ran for a month: a held period goes on.
     #[command(after_help = "\
 Example:
   breakerbox ledger accept-clock --config config/breakerbox.toml

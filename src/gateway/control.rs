@@ -390,7 +390,7 @@ impl Taker {
         let conserved = self.conservation.look(&self.control.shared);
         self.control.conserved.store(Arc::new(conserved));
         self.looks = self.looks.wrapping_add(1);
-        if self.looks.rem_euclid(EXPIRE_EVERY_LOOKS) == 0 {
+        if self.looks.rem_euclid(EXPIRE_EVERY_LOOKS) == 0 && self.clock.held().is_none() {
             self.control.shared.sessions.expire(now);
         }
     }

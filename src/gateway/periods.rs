@@ -3,53 +3,45 @@
 //! A period that ended is never reopened; a period advances only while the clocks agree. A change of zone or
 //! contract start acts from the next period on.
 
-use jiff::{SignedDuration, Timestamp};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 use crate::budget::period::{Calendar, Period};
-use crate::clock::{self, Trusted, Verdict};
+use crate::clock;
 use crate::ledger::Ledger;
-
-/// What the ledger's last write may lie ahead of the wall clock at a start: writes and clocks are not that exact.
-const BACKWARDS: SignedDuration = SignedDuration::from_secs(2);
 
 /// The owner's view of time.
 #[derive(Debug)]
 pub struct PeriodClock {
     ledger: Ledger,
-    trusted: Trusted,
     newest: Option<Period>,
     held: Option<Held>,
 }
 
 #[derive(Clone, Debug)]
 struct Held {
-    why: String,
+    why: Arc<str>,
     /// How often the clock had been accepted by then. Times do not tell: it is the clock that is not believed.
     acceptances: Option<i64>,
 }
 
 impl PeriodClock {
-    /// Believes the wall clock, unless it lies before the ledger's last write.
-    pub fn new(ledger: &Ledger, last_write: Option<Timestamp>, now: Timestamp) -> Self {
-        let behind = last_write
-            .map(|last| last.duration_since(now))
-            .filter(|behind| *behind > BACKWARDS);
-        let held = behind.map(|behind| {
-            let why = format!("the wall clock lies {behind:#} before the ledger's last write");
-            hold(ledger, why)
-        });
-        let trusted = Trusted::new(now, clock::since_boot());
-        Self {
+    /// Believes the wall clock where the ledger did when it was opened.
+    pub fn new(ledger: &Ledger, now: Timestamp) -> Self {
+        let mut clock = Self {
             newest: ledger.current_period(),
             ledger: ledger.clone(),
-            trusted,
-            held,
-        }
+            held: None,
+        };
+        clock.look(now, clock::since_boot());
+        clock
     }
 
     /// Why the period is held, if it is.
     pub fn held(&self) -> Option<&str> {
-        self.held.as_ref().map(|held| held.why.as_str())
+        self.held.as_ref().map(|held| &*held.why)
     }
 
     /// The running period; the newest there was, while the clock is not believed. `None` before the contract.
@@ -67,29 +59,23 @@ impl PeriodClock {
         Some(next)
     }
 
-    fn look(&mut self, now: Timestamp, boot: std::time::Duration) {
+    fn look(&mut self, now: Timestamp, boot: Duration) {
+        let belief = self.ledger.wall_clock();
         if let Some(held) = &mut self.held
             && let Some(count) = self.ledger.clock_acceptances()
             && count > *held.acceptances.get_or_insert(count)
         {
             tracing::info!("the clock was accepted; periods advance again");
             self.held = None;
-            self.trusted = Trusted::new(now, boot);
+            belief.accept(now, boot);
         }
-        if let Verdict::Apart(ahead) = self.trusted.check(now, boot)
-            && self.held.is_none()
+        if self.held.is_none()
+            && let Some(why) = belief.doubt(now, boot)
         {
-            let why = format!("the wall clock jumped by {ahead:#} against the time since boot");
-            self.held = Some(hold(&self.ledger, why));
+            tracing::error!(%why, "the period is held; check the clock, then run `breakerbox ledger accept-clock`");
+            let acceptances = self.ledger.clock_acceptances();
+            self.held = Some(Held { why, acceptances });
         }
-    }
-}
-
-fn hold(ledger: &Ledger, why: String) -> Held {
-    tracing::error!(%why, "the period is held; check the clock, then run `breakerbox ledger accept-clock`");
-    Held {
-        why,
-        acceptances: ledger.clock_acceptances(),
     }
 }
 

@@ -1,16 +1,25 @@
 //! Event rows the ledger does not count yet.
 //!
 //! A batch goes to the events files first, so after a crash the rows of one batch, the next one, may be there
-//! alone: they never counted, and are deleted; the grant covers them. Rows of a later batch mean that
-//! `breakerbox.db` is older than its events: somebody restored it. Then every row above its number is counted in,
-//! so that no counter is lower than what was spent.
+//! alone: they never counted, and are deleted; the grant covers them. Rows of a later batch, or a mark of one, mean
+//! that `breakerbox.db` is older than its events: somebody restored it. Then every row above its number is counted
+//! in, so that no counter is lower than what was spent.
 
-use rusqlite::{Connection, params};
+use std::collections::BTreeSet;
 
+use rusqlite::{Connection, Transaction, params};
+
+use super::correct::Note;
 use super::days::{self, DayFile};
+use super::event::EventKind;
+use super::hours::{Hours, QUARTER_S};
+use super::rollups::ADDED;
+use super::rows::kind_code;
 use super::{OpenError, files, verify};
+use crate::budget::period::PeriodName;
 
-/// The files a batch may be in: today's, yesterday's around midnight, and one for clocks that step.
+/// Files looked at because of their names, beside those rows were last written to: a ledger that was restored does
+/// not know the days since.
 const NEWEST: usize = 3;
 
 /// Day files up to this are looked through at a start: three of them are read in a tenth of a second.
@@ -32,16 +41,20 @@ pub struct Above {
     pub adopted_micros: i64,
 }
 
-/// Deletes or adopts what lies above the ledger's number; the number the ledger goes on from.
+/// Deletes or adopts what lies above the ledger's number. `is_older`: a mark says that the ledger was restored.
 pub(super) fn settle(
     main: &mut Connection,
     all: &[DayFile],
     batch: i64,
-) -> Result<(Above, i64), OpenError> {
+    is_older: bool,
+) -> Result<Above, OpenError> {
     let mut newest = batch;
-    let mut connections = Vec::with_capacity(NEWEST);
-    // A batch is written within a second: its rows are in the newest files.
-    for file in all.iter().rev().take(NEWEST) {
+    let written = days::noted_open(main)?;
+    let newest_named = all.iter().rev().take(NEWEST);
+    let newest_named: BTreeSet<_> = newest_named.map(|file| file.day).collect();
+    let may_hold = |day| is_older || newest_named.contains(day) || written.contains(day);
+    let mut connections = Vec::new();
+    for file in all.iter().filter(|file| may_hold(&file.day)) {
         let day = days::open(&file.path)?;
         look_through(&day, file)?;
         let sql = "SELECT batch FROM event ORDER BY id DESC LIMIT 1";
@@ -51,13 +64,15 @@ pub(super) fn settle(
             last => last.map_err(|error| OpenError::from(error).in_day(&file.path))?,
         };
         newest = newest.max(last);
-        connections.push(day);
+        if !is_older {
+            connections.push(day); // few; and of a restored ledger nothing is deleted
+        }
     }
     let mut above = Above::default();
-    if newest > batch.saturating_add(1) {
+    if newest > batch.saturating_add(1) || (is_older && newest > batch) {
         drop(connections);
         adopt(main, all, batch, newest, &mut above)?;
-        return Ok((above, newest));
+        return Ok(above);
     }
     for day in connections {
         let rows = day.execute(DELETE_ABOVE, [batch])?;
@@ -65,7 +80,7 @@ pub(super) fn settle(
             .deleted
             .saturating_add(u64::try_from(rows).unwrap_or(0));
     }
-    Ok((above, batch))
+    Ok(above)
 }
 
 /// A file that is small enough is looked through; damage in a larger one is found by `ledger verify`.
@@ -124,41 +139,85 @@ fn adopt(
     transaction.execute(
         "INSERT INTO account (period, team, source, holder, granted, settled)
          SELECT period, team, source, ?, sum(credits), sum(credits) FROM above GROUP BY 1, 2, 3
-         ON CONFLICT DO UPDATE SET granted = max(granted, settled + excluded.settled),
+         ON CONFLICT DO UPDATE SET
+             granted = max(granted + coalesce((SELECT sum(credits) FROM above taken WHERE credits < 0 AND
+                 (taken.period, taken.team, taken.source) = (account.period, account.team, account.source)), 0),
+                 settled + excluded.settled),
              settled = settled + excluded.settled",
         params![holder],
     )?;
-    transaction.execute_batch(ADOPT_SUMS)?;
+    adopt_sums(&transaction)?;
+    adopt_corrections(&transaction, all)?;
     files::set_meta(&transaction, "batch", newest)?;
     transaction.commit()?;
-    main.execute_batch("DROP TABLE temp.above; DROP TABLE temp.named;")?;
+    main.execute_batch("DROP TABLE temp.above; DROP TABLE temp.named; DROP TABLE temp.cut;")?;
     above.adopted = u64::try_from(rows).unwrap_or(0);
     above.adopted_micros = micros;
     Ok(())
 }
 
-const ADOPT_SUMS: &str = "
-INSERT INTO event_day (day, period, team, source, rows, credits)
-SELECT day, period, team, source, count(*), sum(credits) FROM above GROUP BY 1, 2, 3, 4
-ON CONFLICT DO UPDATE SET rows = rows + excluded.rows, credits = credits + excluded.credits;
-INSERT INTO rollup (hour, period, team, operation, class, source, confidence, named_kind, named, agent_type, key,
-    tags, requests, credits, units, input_tokens, output_tokens)
-SELECT at_ms / 3600000, period, team, operation, class, source, confidence, coalesce(named_kind, ''),
-    coalesce(named, ''), coalesce(agent_type, ''), coalesce(key, ''), coalesce(tags, ''),
-    count(*), sum(credits), sum(units), sum(input_tokens), sum(output_tokens)
-FROM above GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
-ON CONFLICT DO UPDATE SET
-    requests = requests + excluded.requests, credits = credits + excluded.credits, units = units + excluded.units,
-    input_tokens = input_tokens + excluded.input_tokens, output_tokens = output_tokens + excluded.output_tokens;
-INSERT INTO rollup_team (hour, period, team, operation, class, source, confidence, requests, credits, units,
-    input_tokens, output_tokens)
-SELECT at_ms / 3600000, period, team, operation, class, source, confidence, count(*), sum(credits), sum(units),
-    sum(input_tokens), sum(output_tokens)
-FROM above GROUP BY 1, 2, 3, 4, 5, 6, 7
-ON CONFLICT DO UPDATE SET
-    requests = requests + excluded.requests, credits = credits + excluded.credits, units = units + excluded.units,
-    input_tokens = input_tokens + excluded.input_tokens, output_tokens = output_tokens + excluded.output_tokens;
-";
+/// What says that a correction is booked is older than its event: without it the next one would be booked from what
+/// held before.
+fn adopt_corrections(main: &Connection, all: &[DayFile]) -> Result<(), OpenError> {
+    let mut select = main.prepare(
+        "SELECT batch, at_ms, credits, coalesce(note, '') FROM above WHERE kind = ? ORDER BY batch",
+    )?;
+    let mut rows = select.query([kind_code(EventKind::Correction)])?;
+    while let Some(row) = rows.next()? {
+        let (batch, at_ms): (i64, i64) = (row.get(0)?, row.get(1)?);
+        let (change, note): (i64, String) = (row.get(2)?, row.get(3)?);
+        let Some(note) = Note::parse(&note) else {
+            tracing::warn!(note, "a correction does not say which event it corrects");
+            continue;
+        };
+        let file = all.iter().find(|file| file.day == note.event.day);
+        note.remember(main, file.map(|file| &*file.path), (batch, at_ms, change))?;
+    }
+    Ok(())
+}
+
+/// The same sums as a batch adds. `cut` says under which minute a quarter of an hour is summed up.
+fn adopt_sums(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    cut_hours(transaction)?;
+    transaction.execute_batch(&format!(
+        "INSERT INTO event_day (day, period, team, source, rows, credits)
+         SELECT day, period, team, source, count(*), sum(credits) FROM above WHERE true GROUP BY 1, 2, 3, 4
+         ON CONFLICT DO UPDATE SET rows = rows + excluded.rows, credits = credits + excluded.credits;
+         INSERT INTO rollup (minute, period, team, operation, class, source, confidence, named_kind, named,
+             agent_type, key, tags, requests, credits, units, input_tokens, output_tokens)
+         SELECT c.minute, a.period, team, operation, class, source, confidence, coalesce(named_kind, ''),
+             coalesce(named, ''), coalesce(agent_type, ''), coalesce(key, ''), coalesce(tags, ''),
+             count(*), sum(credits), sum(units), sum(input_tokens), sum(output_tokens)
+         FROM above a JOIN cut c ON c.period = a.period AND c.quarter = a.at_ms / {quarter_ms}
+         WHERE true GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12 {ADDED};
+         INSERT INTO rollup_team (minute, period, team, operation, class, source, confidence, requests, credits,
+             units, input_tokens, output_tokens)
+         SELECT c.minute, a.period, team, operation, class, source, confidence, count(*), sum(credits), sum(units),
+             sum(input_tokens), sum(output_tokens)
+         FROM above a JOIN cut c ON c.period = a.period AND c.quarter = a.at_ms / {quarter_ms}
+         WHERE true GROUP BY 1, 2, 3, 4, 5, 6, 7 {ADDED};",
+        quarter_ms = QUARTER_S * 1_000,
+    ))
+}
+
+fn cut_hours(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute_batch(
+        "DROP TABLE IF EXISTS temp.cut;
+         CREATE TEMP TABLE cut (period INTEGER, quarter INTEGER, minute INTEGER, PRIMARY KEY (period, quarter));",
+    )?;
+    let mut select =
+        transaction.prepare("SELECT DISTINCT period, at_ms / ? FROM above ORDER BY 1, 2")?;
+    let mut insert = transaction.prepare("INSERT INTO cut VALUES (?, ?, ?)")?;
+    let mut hours = Hours::default();
+    let mut rows = select.query([QUARTER_S.saturating_mul(1_000)])?;
+    while let Some(row) = rows.next()? {
+        let (period, quarter): (i64, i64) = (row.get(0)?, row.get(1)?);
+        let name = PeriodName::from_code(period)
+            .ok_or(rusqlite::Error::IntegralValueOutOfRange(0, period))?;
+        insert.execute([period, quarter, hours.minute(transaction, name, quarter)?])?;
+    }
+    Ok(())
+}
 
 /// Fills in what version 1 did not keep: what each day's file holds, and what has no row.
 pub(super) fn count_days(main: &mut Connection, all: &[DayFile]) -> Result<(), OpenError> {

@@ -59,12 +59,11 @@ pub struct AlertRow {
 
 /// Writes an alert; false if it was raised before and not re-armed.
 pub(super) fn raise(connection: &Connection, alert: &AlertRow) -> rusqlite::Result<bool> {
-    let written = connection.prepare_cached(
+    let mut insert = connection.prepare_cached(
         "INSERT INTO alert (period, team, level, percent_bp, at_ms, used, committed, allocation)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
     )?;
-    let mut written = written;
-    let rows = written.execute(params![
+    let rows = insert.execute(params![
         alert.period.code(),
         alert.team.0,
         alert.level.name(),

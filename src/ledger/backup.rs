@@ -7,11 +7,11 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, params};
 
 use super::adopt::DELETE_ABOVE;
 use super::verify::{self, Asked, Verdict};
-use super::{LedgerError, OpenError, days, files, only_ours, schema, sqlite};
+use super::{LedgerError, OpenError, days, files, private, schema, sqlite};
 
 /// The file of a backup that holds everything but rows.
 pub(super) const MAIN: &str = "breakerbox.db";
@@ -34,12 +34,14 @@ pub fn backup(path: &Path, to: &Path, progress: Progress<'_>) -> Result<Verdict,
     let mut partial = to.as_os_str().to_owned();
     partial.push(".partial");
     let partial = PathBuf::from(partial);
-    let unwritable = |cause| unwritable(&partial, cause);
+    let unwritable = OpenError::unwritable(&partial);
     if partial.exists() {
-        std::fs::remove_dir_all(&partial).map_err(unwritable)?; // of a backup that was cut short
+        std::fs::remove_dir_all(&partial).map_err(&unwritable)?; // of a backup that was cut short
     }
-    std::fs::create_dir_all(partial.join("events")).map_err(unwritable)?;
-    copy(path, &partial, progress)?;
+    private::create_folder(&partial.join("events")).map_err(&unwritable)?;
+    progress(0, 1, MAIN);
+    copy_main(path, &partial)?;
+    copy_days(path, &partial, progress)?;
     let mut asked = Asked {
         thorough: true,
         progress,
@@ -51,38 +53,60 @@ pub fn backup(path: &Path, to: &Path, progress: Progress<'_>) -> Result<Verdict,
             partial.display()
         )));
     }
-    std::fs::rename(&partial, to).map_err(unwritable)?;
-    sync_folder(to.parent().unwrap_or(Path::new("."))).map_err(unwritable)?;
+    std::fs::rename(&partial, to).map_err(&unwritable)?;
+    sync_folder(to.parent().unwrap_or(Path::new("."))).map_err(&unwritable)?;
     Ok(verdict)
 }
 
-fn copy(path: &Path, to: &Path, progress: Progress<'_>) -> Result<(), LedgerError> {
-    let all = days::list(&days::folder(path));
-    let total = all.len().saturating_add(1);
-    progress(0, total, MAIN);
-    let main = to.join(MAIN);
+/// `breakerbox.db` into the folder of a copy.
+pub(super) fn copy_main(path: &Path, to: &Path) -> Result<(), LedgerError> {
     std::fs::metadata(path).map_err(|cause| OpenError::Unreadable {
         path: path.to_owned(),
         cause,
     })?;
-    copy_database(path, &main, schema::MAIN).map_err(|error| error.in_main(path))?;
-    let copied = open(&main)?;
-    let batch = files::meta(&copied, "batch")?.unwrap_or(0);
-    drop(copied);
+    let copied = copy_database(path, &to.join(MAIN), schema::MAIN);
+    Ok(copied.map_err(|error| error.in_main(path))?)
+}
+
+/// The day files after it. Listed now: what began after `breakerbox.db` was copied is left empty.
+pub(super) fn copy_days(path: &Path, to: &Path, progress: Progress<'_>) -> Result<(), LedgerError> {
+    let main = open(&to.join(MAIN))?;
+    let batch = files::meta(&main, "batch")?.unwrap_or(0);
+    let all = days::list(&days::folder(path));
     for (at, file) in all.iter().enumerate() {
-        progress(at.saturating_add(1), total, &days::name(file.day));
+        progress(at, all.len(), &days::name(file.day));
         let copy = days::path(&to.join("events"), file.day);
         match copy_database(&file.path, &copy, schema::EVENTS) {
-            Err(_) if !file.path.exists() => continue, // dropped meanwhile
+            Err(_) if !file.path.exists() => {
+                let _nothing_left = std::fs::remove_file(&copy); // dropped meanwhile
+                continue;
+            }
             copied => copied.map_err(|error| error.in_day(&file.path))?,
         }
         let later = open(&copy)?.execute(DELETE_ABOVE, [batch])?;
         tracing::debug!(later, "rows of later batches left out of the copy");
         sync(&copy)?;
     }
-    sync(&main)?;
-    sync_folder(&to.join("events")).map_err(|cause| unwritable(to, cause))?;
-    sync_folder(to).map_err(|cause| unwritable(to, cause))?;
+    note_dropped(path, &main)?;
+    drop(main);
+    sync(&to.join(MAIN))?;
+    sync_folder(&to.join("events")).map_err(OpenError::unwritable(to))?;
+    sync_folder(to).map_err(OpenError::unwritable(to))?;
+    Ok(())
+}
+
+/// Days that were dropped since `breakerbox.db` was copied: there is no file of theirs, and the copy must say why.
+fn note_dropped(path: &Path, copy: &Connection) -> Result<(), LedgerError> {
+    let live = sqlite::open_to_read(path)?;
+    let mut select = live.prepare("SELECT day, at_ms, why FROM dropped_day")?;
+    let mut dropped = select.query([])?;
+    while let Some(row) = dropped.next()? {
+        let (day, at_ms, why): (i64, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        copy.execute(
+            "INSERT INTO dropped_day (day, at_ms, why) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            params![day, at_ms, why],
+        )?;
+    }
     Ok(())
 }
 
@@ -93,8 +117,8 @@ fn copy_database(from: &Path, to: &Path, known: i32) -> Result<(), OpenError> {
     if found < known {
         return Err(OpenError::Older { found, known });
     }
+    private::create(to).map_err(OpenError::unwritable(to))?;
     connection.execute("VACUUM INTO ?", [to.to_string_lossy()])?;
-    only_ours(to);
     Ok(())
 }
 
@@ -103,16 +127,9 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(path, flags)
 }
 
-fn unwritable(path: &Path, cause: std::io::Error) -> OpenError {
-    OpenError::Unwritable {
-        path: path.to_owned(),
-        cause,
-    }
-}
-
-pub(super) fn sync(path: &Path) -> Result<(), OpenError> {
+fn sync(path: &Path) -> Result<(), OpenError> {
     let synced = File::open(path).and_then(|file| file.sync_all());
-    synced.map_err(|cause| unwritable(path, cause))
+    synced.map_err(OpenError::unwritable(path))
 }
 
 /// Names are on disk once their folder is.

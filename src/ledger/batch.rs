@@ -6,6 +6,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use super::event::{Confidence, Event, SessionRow, TeamId};
+use super::hours::QUARTER_S;
 use crate::budget::operation::{Class, Operation, Source};
 use crate::budget::period::PeriodName;
 use crate::salesforce::NamedKind;
@@ -16,7 +17,8 @@ pub(super) const RAW_MAX: usize = 200_000;
 /// What one event is summed up under.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct RollupKey {
-    pub(super) hour: i64,
+    /// Quarters of an hour since the epoch: days and periods begin with one, in every zone there is.
+    pub(super) quarter: i64,
     pub(super) period: PeriodName,
     pub(super) team: TeamId,
     pub(super) operation: Operation,
@@ -142,7 +144,7 @@ pub(super) const fn account_of(event: &Event) -> AccountKey {
 impl RollupKey {
     fn of(event: &Event) -> Self {
         Self {
-            hour: event.at.as_second().div_euclid(3_600),
+            quarter: event.at.as_second().div_euclid(QUARTER_S),
             period: event.period,
             team: event.team,
             operation: event.operation,

@@ -30,25 +30,29 @@ impl Writer {
             return Ok(());
         }
         self.corrected_at = Some(now);
-        while let Some(wish) = correct::open(&self.files.main)? {
-            let event = wish.event(&self.files.main, self.files.folder(), clock::now())?;
-            let change = match event {
-                Some((event, note)) => self.book(wish.id, event, &note)?,
-                None => {
-                    tracing::error!(event = %wish.event, "the event to correct is gone: nothing was changed");
-                    self.files.close_correction(wish.id)?;
-                    MicroCredits::ZERO
-                }
+        loop {
+            let _busy = self.shared.busy();
+            let Some(wish) = correct::open(&self.files.main)? else {
+                return Ok(());
             };
-            wish.say(change);
+            // A day that cannot be read is no disk that cannot be written: the wish ends, not the writing.
+            match wish.corrected(self.files.folder()) {
+                Ok(stored) => {
+                    let (event, note) = wish.event(&self.files.main, stored, clock::now())?;
+                    wish.say(self.book(wish.id, event, &note)?);
+                }
+                Err(why) => {
+                    tracing::error!(event = %wish.event, why, "an event cannot be corrected: nothing was changed");
+                    self.files.close_correction(wish.id, Some(&why))?;
+                }
+            }
         }
-        Ok(())
     }
 
     fn book(&mut self, id: i64, event: Event, note: &str) -> Result<MicroCredits, OpenError> {
         let (key, change) = (account_of(&event), event.credits);
         if change.is_zero() {
-            self.files.close_correction(id)?;
+            self.files.close_correction(id, None)?;
             return Ok(change);
         }
         let mut batch = Batch::default();
@@ -56,8 +60,9 @@ impl Writer {
         let commit = Commit {
             batch: &batch,
             raises: &[],
+            releases: &[],
             shown: &[],
-            at: clock::now(),
+            at: self.believed_now(),
             note: Some(note),
             correction: Some((id, change)),
         };
@@ -87,6 +92,7 @@ impl Writer {
                 period.books.correct(team, key.2, change);
                 let settled = team.account(key.2).figures().settled;
                 team.account(key.2).raise_grant(settled);
+                self.shared.raised();
             }
             None => self.correct_year(key.0.code(), key.2, change)?,
         }

@@ -44,10 +44,11 @@ impl Writer {
     pub(super) fn commands(&mut self) -> Option<End> {
         loop {
             match self.commands.try_recv() {
-                Ok(Command::Stop(reply)) => return Some(End::Stopped(reply)),
-                #[cfg(test)]
-                Ok(Command::Abort) => return Some(End::Gone),
-                Ok(command) => self.obey(command),
+                Ok(command) => {
+                    if let Some(end) = self.obey(command) {
+                        return Some(end);
+                    }
+                }
                 Err(TryRecvError::Empty) => return None,
                 Err(TryRecvError::Disconnected) => return Some(End::Gone),
             }
@@ -74,7 +75,8 @@ impl Writer {
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn obey(&mut self, command: Command) -> Option<End> {
+        let _busy = self.shared.busy();
         // A reply nobody waits for any more is dropped.
         let _gone = match command {
             Command::Team(name, reply) => reply
@@ -94,12 +96,13 @@ impl Writer {
                 let done = alerts::rearm(&self.files.main, team, period, &percents, at);
                 reply.send(done.map_err(LedgerError::from)).is_err()
             }
-            Command::Stop(_) => false,
+            Command::Stop(reply) => return Some(End::Stopped(reply)),
             #[cfg(test)]
-            Command::Abort => false,
+            Command::Abort => return Some(End::Gone),
             #[cfg(test)]
             Command::Panic => panic!("as the test wants it"),
         };
+        None
     }
 
     fn team(&mut self, name: &str) -> rusqlite::Result<TeamId> {

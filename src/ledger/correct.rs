@@ -96,15 +96,28 @@ pub fn ask(
     Ok(main.last_insert_rowid())
 }
 
-/// What was added for a wish; `None` until it is booked.
+/// What became of a wish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is booked, and so much was added for it.
+    Added(MicroCredits),
+    /// It cannot be, and why.
+    Refused(String),
+}
+
+/// What became of a wish; `None` until somebody looked at it.
 ///
 /// # Errors
 /// When the ledger cannot be read.
-pub fn booked(path: &Path, id: i64) -> Result<Option<MicroCredits>, LedgerError> {
+pub fn outcome(path: &Path, id: i64) -> Result<Option<Outcome>, LedgerError> {
     let main = sqlite::open_to_read(path)?;
-    let sql = "SELECT change FROM correction WHERE id = ?";
-    let change: Option<i64> = main.query_row(sql, [id], |row| row.get(0))?;
-    Ok(change.map(MicroCredits::from_micros))
+    let sql = "SELECT change, refused FROM correction WHERE id = ?";
+    let (change, refused): (Option<i64>, Option<String>) =
+        main.query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(match refused {
+        Some(why) => Some(Outcome::Refused(why)),
+        None => change.map(|change| Outcome::Added(MicroCredits::from_micros(change))),
+    })
 }
 
 /// The oldest wish that is not booked.
@@ -128,32 +141,33 @@ pub(super) fn open(main: &Connection) -> rusqlite::Result<Option<Open>> {
 }
 
 impl Open {
-    /// The event that brings what holds now to what shall hold, and why; `None` where the event is gone.
+    /// The event it is about, or why there is none to correct.
+    pub(super) fn corrected(&self, folder: &Path) -> Result<Stored, String> {
+        let file = days::path(folder, self.event.day);
+        if !file.exists() {
+            return Err("the events of its day are gone".to_owned());
+        }
+        let stored = read(&file, self.event);
+        let stored = stored.map_err(|error| error.in_day(&file).to_string())?;
+        stored.ok_or_else(|| "its day has no such row any more".to_owned())
+    }
+
+    /// The event that brings what holds now to what shall hold, and why.
     pub(super) fn event(
         &self,
         main: &Connection,
-        folder: &Path,
+        stored: Stored,
         now: Timestamp,
-    ) -> Result<Option<(Event, String)>, OpenError> {
-        let file = days::path(folder, self.event.day);
-        let Some(stored) = (match file.exists() {
-            true => read(&file, self.event)?,
-            false => None,
-        }) else {
-            return Ok(None);
-        };
-        let before: i64 = main.query_row(
-            "SELECT coalesce(sum(change), 0) FROM correction WHERE day = ? AND event = ?",
-            [self.event.day, self.event.row],
-            |row| row.get(0),
-        )?;
-        let holds = stored.credits.micros().saturating_add(before);
+    ) -> rusqlite::Result<(Event, String)> {
+        let holds = stored.credits.micros();
+        let holds = holds.saturating_add(booked_on(main, self.event)?);
         let change = MicroCredits::from_micros(self.credits.saturating_sub(holds));
-        let note = format!(
-            "corrects {} by {}: {}",
-            self.event, self.author, self.reason
-        );
-        Ok(Some((corrected(stored, change, now), note)))
+        let note = Note {
+            event: self.event,
+            author: &self.author,
+            reason: &self.reason,
+        };
+        Ok((corrected(stored, change, now), note.to_string()))
     }
 
     /// What the log says of it.
@@ -162,6 +176,75 @@ impl Open {
             event = %self.event, %change, reason = self.reason, author = self.author,
             "an event was corrected"
         );
+    }
+}
+
+/// What was added to an event so far.
+fn booked_on(main: &Connection, event: EventRef) -> rusqlite::Result<i64> {
+    let sql = "SELECT coalesce(sum(change), 0) FROM correction WHERE day = ? AND event = ?";
+    main.query_row(sql, [event.day, event.row], |row| row.get(0))
+}
+
+/// What a correction's event says of itself.
+pub(super) struct Note<'n> {
+    pub(super) event: EventRef,
+    author: &'n str,
+    reason: &'n str,
+}
+
+impl std::fmt::Display for Note<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            event,
+            author,
+            reason,
+        } = self;
+        write!(f, "corrects {event} by {author}: {reason}")
+    }
+}
+
+impl<'n> Note<'n> {
+    /// Reads a note as it is written.
+    pub(super) fn parse(text: &'n str) -> Option<Self> {
+        let (event, why) = text.strip_prefix("corrects ")?.split_once(" by ")?;
+        let (author, reason) = why.split_once(": ")?;
+        let event = EventRef::parse(event)?;
+        Some(Self {
+            event,
+            author,
+            reason,
+        })
+    }
+
+    /// Writes down as booked what the event of a restored ledger says: its batch, its time and its credits.
+    pub(super) fn remember(
+        &self,
+        main: &Connection,
+        file: Option<&Path>,
+        (batch, at_ms, change): (i64, i64, i64),
+    ) -> Result<(), OpenError> {
+        let corrected = file
+            .map(|file| read(file, self.event))
+            .transpose()?
+            .flatten();
+        // What it was before; only people read it, and of a day that is gone they cannot.
+        let first = corrected.map_or(0, |stored| stored.credits.micros());
+        let credits = first
+            .saturating_add(booked_on(main, self.event)?)
+            .saturating_add(change);
+        let Self {
+            event,
+            author,
+            reason,
+        } = self;
+        main.execute(
+            "INSERT INTO correction (at_ms, day, event, credits, reason, author, change, batch)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            params![
+                at_ms, event.day, event.row, credits, reason, author, change, batch
+            ],
+        )?;
+        Ok(())
     }
 }
 

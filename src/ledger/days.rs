@@ -1,12 +1,13 @@
 //! The events files: one a day in UTC, `events/YYYY-MM-DD.db` beside the ledger.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
-use super::{OpenError, schema, sqlite};
+use super::{OpenError, private, schema, sqlite};
 
 /// A day's file that is there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,6 +59,21 @@ pub(super) fn list(folder: &Path) -> Vec<DayFile> {
     found
 }
 
+/// Writes down which days rows are written to.
+pub(super) fn note_open(main: &Connection, days: BTreeSet<i64>) -> rusqlite::Result<()> {
+    let days: Vec<_> = days.into_iter().map(name).collect();
+    let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES ('open_days', ?)";
+    main.execute(sql, [days.join(" ")]).map(drop)
+}
+
+/// The days rows were written to last.
+pub(super) fn noted_open(main: &Connection) -> rusqlite::Result<BTreeSet<i64>> {
+    let sql = "SELECT value FROM meta WHERE key = 'open_days'";
+    let noted = main.query_row(sql, [], |row| row.get(0)).optional()?;
+    let noted: String = noted.unwrap_or_default();
+    Ok(noted.split(' ').filter_map(parse).collect())
+}
+
 /// Makes a day's file unless it is there: beside its place first, then moved there whole, so that whoever reads
 /// beside the writer never finds half of one.
 pub(super) fn create(path: &Path) -> Result<(), OpenError> {
@@ -65,26 +81,20 @@ pub(super) fn create(path: &Path) -> Result<(), OpenError> {
         return Ok(());
     }
     let new = path.with_extension("new");
-    let unwritable = |cause| OpenError::Unwritable {
-        path: new.clone(),
-        cause,
-    };
-    if new.exists() {
-        std::fs::remove_file(&new).map_err(unwritable)?; // of a try that was cut short
-    }
+    let unwritable = OpenError::unwritable(&new);
+    private::create(&new).map_err(&unwritable)?;
     let make = || -> Result<(), OpenError> {
         let mut connection = sqlite::open(&new, true)?;
-        super::only_ours(&new);
         schema::migrate_events(&mut connection)?;
         connection.close().map_err(|(_, error)| error)?;
         Ok(())
     };
     make().map_err(|error| error.in_day(path))?;
-    std::fs::rename(&new, path).map_err(unwritable)?;
+    std::fs::rename(&new, path).map_err(&unwritable)?;
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::File::open(folder)
         .and_then(|folder| folder.sync_all())
-        .map_err(unwritable)
+        .map_err(&unwritable)
 }
 
 /// Opens a day's file to write; it must exist.

@@ -90,6 +90,14 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Why a file or folder cannot be written.
+    pub(super) fn unwritable(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
+        move |cause| Self::Unwritable {
+            path: path.to_owned(),
+            cause,
+        }
+    }
+
     /// The same, of a day's file: damage is named by the day.
     pub(super) fn in_day(self, path: &Path) -> Self {
         let Some(detail) = self.damage() else {

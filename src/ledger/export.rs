@@ -103,7 +103,8 @@ pub fn export(
     Ok(exported)
 }
 
-fn open(path: &Path) -> Result<rusqlite::Connection, LedgerError> {
+/// `breakerbox.db`, to read; it must be there, and of the version this binary writes.
+pub(super) fn open(path: &Path) -> Result<rusqlite::Connection, OpenError> {
     std::fs::metadata(path).map_err(|cause| OpenError::Unreadable {
         path: path.to_owned(),
         cause,
@@ -112,7 +113,7 @@ fn open(path: &Path) -> Result<rusqlite::Connection, LedgerError> {
     let known = schema::MAIN;
     let found = schema::look(&main, known)?;
     if found < known {
-        return Err(OpenError::Older { found, known }.into());
+        return Err(OpenError::Older { found, known });
     }
     Ok(main)
 }

@@ -12,7 +12,8 @@ use super::adopt::DELETE_ABOVE;
 use super::batch::{AccountKey, Batch, Folded, account_of};
 use super::days;
 use super::event::{Event, SessionRow};
-use super::grants::Raise;
+use super::grants::{Raise, Release};
+use super::hours::Hours;
 use super::retention::Retention;
 use super::rollups;
 use super::rows::{code, confidence_code, count, kind_code, millis};
@@ -32,6 +33,7 @@ pub(super) struct Files {
     /// Days with rows of the batch under way: of a try that failed, until they are deleted.
     tried: BTreeSet<i64>,
     rows: EventRows,
+    hours: Hours,
     pub(super) batch: i64,
     holder: String,
 }
@@ -40,8 +42,10 @@ pub(super) struct Files {
 pub(super) struct Commit<'b> {
     pub(super) batch: &'b Batch,
     pub(super) raises: &'b [Raise],
+    pub(super) releases: &'b [Release],
     pub(super) shown: &'b [(PeriodName, Vec<(i64, Breaker)>)],
-    pub(super) at: Timestamp,
+    /// When; `None` while the wall clock is not believed, so that the next start does not believe it either.
+    pub(super) at: Option<Timestamp>,
     /// Why, in every row of it.
     pub(super) note: Option<&'b str>,
     /// The wish it books, and what is added for it.
@@ -62,6 +66,7 @@ impl Files {
             days: BTreeMap::new(),
             tried: BTreeSet::new(),
             rows,
+            hours: Hours::default(),
             batch,
             holder,
         }
@@ -81,16 +86,21 @@ impl Files {
         &self.folder
     }
 
-    /// A wish that changes nothing is done.
-    pub(super) fn close_correction(&self, id: i64) -> rusqlite::Result<()> {
-        let sql = "UPDATE correction SET change = 0, batch = ? WHERE id = ?";
-        self.main.execute(sql, [self.batch, id]).map(drop)
+    /// A wish that changes nothing is done; why it was refused, if it was.
+    pub(super) fn close_correction(&self, id: i64, refused: Option<&str>) -> rusqlite::Result<()> {
+        let sql = "UPDATE correction SET change = 0, batch = ?, refused = ? WHERE id = ?";
+        let values = params![self.batch, refused, id];
+        self.main.execute(sql, values).map(drop)
     }
 
-    /// Drops days that are due.
-    pub(super) fn retain(&mut self, retention: &mut Retention) -> rusqlite::Result<()> {
+    /// Drops days that are due now; `None` while the wall clock is not believed.
+    pub(super) fn retain(
+        &mut self,
+        retention: &mut Retention,
+        now: Option<Timestamp>,
+    ) -> rusqlite::Result<()> {
         let days = &mut self.days;
-        retention.look(&self.main, |day| drop(days.remove(&day)))
+        retention.look(&self.main, now, |day| drop(days.remove(&day)))
     }
 
     /// Writes a commit; what the accounts it settles on say then. May be called again with the same one after an
@@ -109,8 +119,7 @@ impl Files {
         let transaction = self.main.transaction()?;
         let accounts = write_accounts(&transaction, commit, &holder)?;
         write_days(&transaction, &commit.batch.events)?;
-        rollups::finest(&transaction, &commit.batch.rollups)?;
-        rollups::by_team(&transaction, &commit.batch.rollups)?;
+        rollups::add(&transaction, &mut self.hours, &commit.batch.rollups)?;
         write_sessions(&transaction, commit.batch.sessions.values())?;
         for (period, changed) in commit.shown {
             super::periods::record_shown(&transaction, *period, changed)?;
@@ -122,7 +131,9 @@ impl Files {
             )?;
         }
         set_meta(&transaction, "batch", number)?;
-        set_meta(&transaction, "last_write_ms", millis(commit.at))?;
+        if let Some(at) = commit.at {
+            set_meta(&transaction, "last_write_ms", millis(at))?;
+        }
         transaction.commit()?;
         self.batch = number;
         self.tried.clear();
@@ -174,21 +185,25 @@ impl Files {
     }
 
     fn day(&mut self, day: i64) -> Result<&mut Connection, OpenError> {
-        if !self.days.contains_key(&day) {
-            if self.days.len() >= OPEN_DAYS {
-                self.days.pop_first();
-            }
-            let created = std::fs::create_dir_all(&self.folder);
-            created.map_err(|cause| OpenError::Unwritable {
-                path: self.folder.clone(),
-                cause,
-            })?;
-            let path = days::path(&self.folder, day);
-            days::create(&path)?;
-            let connection = days::open(&path)?;
-            self.days.insert(day, connection);
+        let connection = match self.days.remove(&day) {
+            Some(open) => open,
+            None => self.open_day(day)?,
+        };
+        Ok(self.days.entry(day).or_insert(connection))
+    }
+
+    fn open_day(&mut self, day: i64) -> Result<Connection, OpenError> {
+        if self.days.len() >= OPEN_DAYS {
+            self.days.pop_first();
         }
-        self.days.get_mut(&day).ok_or(OpenError::Foreign)
+        // Before there is a row: a start has to know where one may be that never counted.
+        let open = self.days.keys().chain(&self.tried).copied();
+        days::note_open(&self.main, open.chain([day]).collect())?;
+        let created = std::fs::create_dir_all(&self.folder);
+        created.map_err(OpenError::unwritable(&self.folder))?;
+        let path = days::path(&self.folder, day);
+        days::create(&path)?;
+        days::open(&path)
     }
 }
 
@@ -251,6 +266,20 @@ fn write_accounts(
     commit: &Commit<'_>,
     holder: &str,
 ) -> rusqlite::Result<Vec<(AccountKey, i64)>> {
+    let mut release = transaction.prepare_cached(
+        "UPDATE account SET granted = max(settled, ?) WHERE (period, team, source, holder) = (?, ?, ?, ?)",
+    )?;
+    for released in commit.releases {
+        let (period, team, source) = released.key;
+        let source = code(source.index());
+        release.execute(params![
+            released.to.micros(),
+            period.code(),
+            team.0,
+            source,
+            holder
+        ])?;
+    }
     let mut upsert = transaction.prepare_cached(
         "INSERT INTO account (period, team, source, holder, granted, settled, folded_rows, folded)
          VALUES (?1, ?2, ?3, ?4, max(?5, ?6), ?6, ?7, ?8)

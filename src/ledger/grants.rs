@@ -1,6 +1,6 @@
 //! How much to write down as spendable, and when: about a second of the recent rate, less near a limit.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,34 +34,79 @@ pub(super) struct Raise {
     pub(super) to: MicroCredits,
 }
 
+/// A grant that was taken back, and what it is now.
+#[derive(Debug)]
+pub(super) struct Release {
+    pub(super) key: AccountKey,
+    pub(super) to: MicroCredits,
+}
+
+/// What is to be written.
+#[derive(Debug, Default)]
+pub(super) struct Due {
+    pub(super) raises: Vec<Raise>,
+    pub(super) releases: Vec<Release>,
+}
+
 /// The pace of every account in use.
 #[derive(Debug, Default)]
 pub(super) struct Grants {
     paces: HashMap<AccountKey, Pace>,
     window: Duration,
+    /// Taken back in memory, and not yet on disk.
+    released: BTreeSet<AccountKey>,
 }
 
 impl Grants {
-    /// Looks at every account, `elapsed` after the last look.
-    pub(super) fn due(&mut self, live: &[Arc<LivePeriod>], elapsed: Duration) -> Vec<Raise> {
+    /// Looks at every account, `elapsed` after the last look. A period that ended gets what is waited for, and no
+    /// more; what it does not spend is taken back, or a crash would charge it to a month that is over.
+    pub(super) fn due(&mut self, live: &[Arc<LivePeriod>], elapsed: Duration) -> Due {
         self.window = self.window.saturating_add(elapsed);
         let window = (self.window >= WINDOW).then(|| std::mem::take(&mut self.window));
-        let mut raises = Vec::new();
+        let newest = live.iter().map(|live| live.books.period.start).max();
+        let mut due = Due::default();
         for period in live {
             let name = period.books.period.name;
+            let is_over = newest.is_some_and(|newest| period.books.period.start < newest);
             for (id, team) in (0_u32..).zip(period.teams().iter()) {
                 for source in Source::ALL {
-                    let key = (name, TeamId(id), *source);
-                    let to = self.grant(key, &team.account(*source).figures(), window);
-                    raises.extend(to.map(|to| Raise {
-                        key,
-                        team: Arc::clone(team),
-                        to,
-                    }));
+                    self.look(
+                        (name, TeamId(id), *source),
+                        team,
+                        (window, is_over),
+                        &mut due,
+                    );
                 }
             }
         }
-        raises
+        due
+    }
+
+    fn look(
+        &mut self,
+        key: AccountKey,
+        team: &Arc<TeamBooks>,
+        (window, is_over): (Option<Duration>, bool),
+        due: &mut Due,
+    ) {
+        let account = team.account(key.2);
+        if is_over && account.release() {
+            self.released.insert(key);
+        }
+        let figures = account.figures();
+        if let Some(to) = self.grant(key, &figures, window, is_over) {
+            self.released.remove(&key); // it is granted again
+            let team = Arc::clone(team);
+            due.raises.push(Raise { key, team, to });
+        } else if self.released.contains(&key) {
+            let to = figures.granted;
+            due.releases.push(Release { key, to });
+        }
+    }
+
+    /// They are on disk.
+    pub(super) fn released(&mut self) {
+        self.released.clear();
     }
 
     /// A correction is no pace: what it adds at once nobody spends a second.
@@ -76,6 +121,7 @@ impl Grants {
         key: AccountKey,
         figures: &Figures,
         window: Option<Duration>,
+        is_over: bool,
     ) -> Option<MicroCredits> {
         if figures.exposed.is_zero() && figures.wanted.is_zero() {
             return None; // never used
@@ -83,6 +129,9 @@ impl Grants {
         let pace = self.paces.entry(key).or_insert_with(|| Pace::new(figures));
         if let Some(window) = window {
             pace.measure(figures, window);
+        }
+        if is_over && figures.wanted <= figures.granted {
+            return None;
         }
         pace.grant(figures)
     }
@@ -139,7 +188,11 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use jiff::tz::TimeZone;
+
     use super::*;
+    use crate::budget::books::PeriodBooks;
+    use crate::budget::period::Calendar;
 
     fn figures(exposed: i64, granted: i64, wanted: i64, limit: i64) -> Figures {
         let micros = MicroCredits::from_micros;
@@ -168,6 +221,24 @@ mod tests {
         check(700, 1_008, 54, Some(700 + 4_650)); // at this pace less than half the way to the limit
         check(9_900, 9_900, 9_950, Some(9_950)); // half of the 100 that are left
         check(10_000, 10_000, 10_006, Some(10_006)); // past the limit only what is wanted
+    }
+
+    /// 1,000 credits corrected to nothing were wanted again, eight times: a crash then charged them.
+    #[test]
+    fn what_a_correction_takes_away_nobody_wants() {
+        let calendar = Calendar::new("2026-01-01".parse().unwrap(), TimeZone::UTC);
+        let books = PeriodBooks::new(calendar.period(0).unwrap(), Arc::default());
+        let team = TeamBooks::default();
+        let (spent, none) = (MicroCredits::from_micros(1_000), MicroCredits::ZERO);
+        let account = &team.own;
+        assert!(!account.try_expose(spent, none), "nothing is granted yet");
+        account.raise_grant(spent);
+        assert!(account.try_expose(spent, none));
+        account.settle(none, spent, spent);
+        account.lower_grant(spent);
+        books.correct(&team, Source::Own, MicroCredits::from_micros(-1_000));
+        let figures = account.figures();
+        assert_eq!(Pace::new(&figures).grant(&figures), None, "{figures:?}");
     }
 
     #[test]

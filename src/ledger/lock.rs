@@ -2,9 +2,10 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::OpenError;
+use super::{OpenError, private};
 
 /// Holds the lock for as long as it lives; the kernel lets go of it when the process dies.
 #[derive(Debug)]
@@ -16,17 +17,14 @@ impl Lock {
     /// Takes the lock.
     pub(super) fn take(ledger: &Path) -> Result<Self, OpenError> {
         let path = lock_path(ledger);
-        let unwritable = |cause| OpenError::Unwritable {
-            path: path.clone(),
-            cause,
-        };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
+        let unwritable = OpenError::unwritable(&path);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = options
+            .mode(private::FILE)
             .open(&path)
-            .map_err(unwritable)?;
+            .map_err(&unwritable)?;
+        private::only_ours(&file, &path);
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -35,7 +33,7 @@ impl Lock {
                 let _read = file.read_to_string(&mut holder);
                 return Err(OpenError::Locked {
                     holder: holder.trim().to_owned(),
-                    path,
+                    path: path.clone(),
                 });
             }
             Err(TryLockError::Error(cause)) => return Err(unwritable(cause)),

@@ -4,14 +4,15 @@
 //! what its accounts had been granted by then is granted again, and charged, so that no counter is lower than what
 //! was spent, also where events keep no rows. The file is a memory, not a promise: losing it loses nothing else.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
-use super::OpenError;
 use super::live::LivePeriod;
 use super::rows::code;
+use super::{OpenError, private};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::Source;
 
@@ -41,14 +42,19 @@ pub(super) fn path(ledger: &Path) -> PathBuf {
 }
 
 impl Mark {
-    /// From the counters in memory.
-    pub(super) fn of(
-        node: &str,
+    /// The same ledger later, from the counters in memory. Periods that are not there are what they were.
+    pub(super) fn moved_on(
+        &self,
         batch: i64,
         live: &[std::sync::Arc<LivePeriod>],
         names: &[String],
     ) -> Self {
-        let mut granted = Vec::new();
+        let is_live = |code: i64| {
+            let names = live.iter().map(|live| live.books.period.name);
+            names.into_iter().any(|name| name.code() == code)
+        };
+        let before = self.granted.iter().filter(|known| !is_live(known.period));
+        let mut granted: Vec<_> = before.cloned().collect();
         for period in live {
             for (team, books) in names.iter().zip(period.teams().iter()) {
                 for source in Source::ALL {
@@ -63,9 +69,8 @@ impl Mark {
             }
         }
         granted.retain(|granted| granted.micros != 0);
-        let node = node.to_owned();
         Self {
-            node,
+            node: self.node.clone(),
             batch,
             granted,
         }
@@ -100,27 +105,20 @@ impl Mark {
     pub(super) fn write(&self, ledger: &Path) -> std::io::Result<()> {
         let (mark, mut new) = (path(ledger), path(ledger).into_os_string());
         new.push(".new");
-        std::fs::write(&new, serde_json::to_vec(self)?)?;
-        super::only_ours(Path::new(&new));
+        private::create(Path::new(&new))?.write_all(&serde_json::to_vec(self)?)?;
         std::fs::rename(new, mark)
     }
 }
 
-/// Where the ledger is older than its mark, grants again what was granted by then; how much, in micro-credits.
-pub(super) fn catch_up(
-    main: &mut Connection,
-    ledger: &Path,
-    node: &str,
-    batch: i64,
-) -> Result<(i64, i64), OpenError> {
-    let text = std::fs::read(path(ledger)).unwrap_or_default();
-    let mark: Mark = match serde_json::from_slice(&text) {
-        Ok(mark) => mark,
-        Err(_) => return Ok((0, batch)), // none, or cut off by a crash
-    };
-    if mark.node != node || mark.batch <= batch {
-        return Ok((0, batch));
-    }
+/// The mark beside a ledger; nothing where there is none, another ledger's, or one that a crash cut off.
+pub(super) fn read(ledger: &Path, node: &str) -> Option<Mark> {
+    let text = std::fs::read(path(ledger)).ok()?;
+    let mark: Mark = serde_json::from_slice(&text).ok()?;
+    (mark.node == node).then_some(mark)
+}
+
+/// Grants again what was granted by the time of a mark, where the accounts say less.
+pub(super) fn catch_up(main: &mut Connection, mark: &Mark) -> Result<(), OpenError> {
     let transaction = main.transaction()?;
     let mut raised = 0_i64;
     for account in &mark.granted {
@@ -142,17 +140,18 @@ pub(super) fn catch_up(
             transaction.execute(
                 "INSERT INTO account (period, team, source, holder, granted, settled) VALUES (?, ?, ?, ?, ?, 0)
                  ON CONFLICT DO UPDATE SET granted = granted + excluded.granted",
-                params![period, team, source, node, more],
+                params![period, team, source, mark.node, more],
             )?;
         }
     }
-    super::files::set_meta(&transaction, "batch", mark.batch)?;
+    let batch = super::files::meta(&transaction, "batch")?.unwrap_or(0);
+    super::files::set_meta(&transaction, "batch", batch.max(mark.batch))?;
     transaction.commit()?;
     tracing::warn!(
         credits = %MicroCredits::from_micros(raised),
         "the ledger is older than its mark: it was restored. What was granted since is charged as crash_adjustment"
     );
-    Ok((raised, mark.batch))
+    Ok(())
 }
 
 /// The number of a team; a new one where the restored ledger does not know it yet.

@@ -98,7 +98,8 @@ pub(super) fn record(
     Ok(written > 0)
 }
 
-/// Appends what changed of the allocations.
+/// Appends what changed of the allocations. `facts` are all there are: a team that is not among them was removed, and
+/// has none left that it could carry over.
 pub(super) fn record_allocations(
     connection: &Connection,
     period: PeriodName,
@@ -115,6 +116,11 @@ pub(super) fn record_allocations(
     )?;
     let mut tags =
         connection.prepare_cached("UPDATE team SET tags = ? WHERE id = ? AND tags <> ?")?;
+    for team in allocated(connection, period)? {
+        if !facts.iter().any(|fact| fact.team.0 == team) {
+            insert.execute(params![period.code(), team, millis(at), 0, config_hash])?;
+        }
+    }
     for fact in facts {
         let known: Option<i64> = newest
             .query_row(params![period.code(), fact.team.0], |row| row.get(0))
@@ -132,6 +138,16 @@ pub(super) fn record_allocations(
         tags.execute(params![&*fact.tags, fact.team.0, &*fact.tags])?;
     }
     Ok(())
+}
+
+/// Teams that have an allocation.
+fn allocated(connection: &Connection, period: PeriodName) -> rusqlite::Result<Vec<u32>> {
+    let mut select = connection.prepare_cached(
+        "SELECT team FROM allocation a WHERE period = ?1 AND credits <> 0 AND at_ms = (
+             SELECT max(at_ms) FROM allocation n WHERE n.period = ?1 AND n.team = a.team)",
+    )?;
+    let teams = select.query_map([period.code()], |row| row.get(0))?;
+    teams.collect()
 }
 
 /// A period's counters as the ledger remembers them, for so many teams.

@@ -5,19 +5,23 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use rusqlite::params;
 
 use super::rows::{class, confidence_name, operation, source};
-use super::{LedgerError, sqlite};
+use super::{LedgerError, hours, sqlite};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::{Class, Operation, Source};
+use crate::budget::period::PeriodName;
 
 /// A question.
 #[derive(Clone, Debug)]
 pub struct UsageQuery {
-    /// The first hour, rounded down.
+    /// Since when; rounded down to an hour, unless a day begins then.
     pub from: Timestamp,
-    /// The hour after the last, rounded up.
-    pub to: Timestamp,
+    /// Until when, rounded up likewise; `None` is whatever there is.
+    pub to: Option<Timestamp>,
+    /// Only what is charged to this period.
+    pub period: Option<PeriodName>,
     /// What to sum by, in order.
     pub group_by: Vec<Dimension>,
     /// The zone days are counted in.
@@ -113,15 +117,17 @@ pub const ROWS_MAX: usize = 100_000;
 
 /// The finest rollups.
 const FINEST: &str = "
-SELECT r.hour, t.name, r.operation, r.class, r.source, r.confidence, r.named, r.agent_type, r.tags, t.tags,
+SELECT r.minute, t.name, r.operation, r.class, r.source, r.confidence, r.named, r.agent_type, r.tags, t.tags,
     r.requests, r.credits, r.units, r.input_tokens, r.output_tokens
-FROM rollup r JOIN team t ON t.id = r.team WHERE r.hour >= ? AND r.hour < ?";
+FROM rollup r JOIN team t ON t.id = r.team
+WHERE r.minute >= ?1 AND r.minute < ?2 AND (?3 IS NULL OR r.period = ?3)";
 
 /// Those without what is named: a tenth of the rows and less.
 const BY_TEAM: &str = "
-SELECT r.hour, t.name, r.operation, r.class, r.source, r.confidence, '', '', '', t.tags,
+SELECT r.minute, t.name, r.operation, r.class, r.source, r.confidence, '', '', '', t.tags,
     r.requests, r.credits, r.units, r.input_tokens, r.output_tokens
-FROM rollup_team r JOIN team t ON t.id = r.team WHERE r.hour >= ? AND r.hour < ?";
+FROM rollup_team r JOIN team t ON t.id = r.team
+WHERE r.minute >= ?1 AND r.minute < ?2 AND (?3 IS NULL OR r.period = ?3)";
 
 /// Sums up the rollups.
 ///
@@ -146,9 +152,12 @@ pub(super) fn usage(path: &Path, query: &UsageQuery) -> Result<Vec<UsageRow>, Le
         BY_TEAM
     };
     let mut select = connection.prepare(sql)?;
-    let from = query.from.as_second().div_euclid(3_600);
-    let to = query.to.as_second().saturating_add(3_599).div_euclid(3_600);
-    let mut rows = select.query([from, to])?;
+    let from = hours::minute(hours::first(query.from, &query.zone));
+    // Whatever begins before the end is in, whole.
+    let to = query.to.map_or(i64::MAX, |to| {
+        to.as_second().saturating_add(59).div_euclid(60)
+    });
+    let mut rows = select.query(params![from, to, query.period.map(PeriodName::code)])?;
     let mut sums: BTreeMap<Vec<String>, UsageRow> = BTreeMap::new();
     while let Some(row) = rows.next()? {
         let mut keys = Vec::with_capacity(query.group_by.len());
@@ -185,9 +194,12 @@ fn value(
     zone: &TimeZone,
 ) -> rusqlite::Result<String> {
     let named = |name: Option<&'static str>| name.unwrap_or_default().to_owned();
-    let hour = || -> rusqlite::Result<Timestamp> {
-        let hour: i64 = row.get(0)?;
-        Ok(Timestamp::from_second(hour.saturating_mul(3_600)).unwrap_or(Timestamp::UNIX_EPOCH))
+    let begins = |within: i64| -> rusqlite::Result<Timestamp> {
+        let minute = row
+            .get::<_, i64>(0)?
+            .div_euclid(within)
+            .saturating_mul(within);
+        Ok(Timestamp::from_second(minute.saturating_mul(60)).unwrap_or(Timestamp::UNIX_EPOCH))
     };
     Ok(match dimension {
         Dimension::Team => row.get(1)?,
@@ -206,8 +218,11 @@ fn value(
                 .or_else(|| tag(&team, key))
                 .unwrap_or_default()
         }
-        Dimension::Hour => hour()?.to_string(),
-        Dimension::Day => hour()?.to_zoned_datetime(zone.clone()).date().to_string(),
+        Dimension::Hour => begins(60)?.to_string(),
+        Dimension::Day => begins(1)?
+            .to_zoned_datetime(zone.clone())
+            .date()
+            .to_string(),
     })
 }
 

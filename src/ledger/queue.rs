@@ -79,9 +79,8 @@ impl EventSink {
     /// Hands an event to the ledger. Never waits, never refuses.
     pub fn push(&mut self, event: Event) {
         if self.folded.is_none() {
-            match self.queue.push(Item::Event(event)) {
-                Ok(()) | Err(Item::Folded(_)) => {}
-                Err(Item::Event(back)) => self.fold(back),
+            if let Err(Item::Event(back)) = self.queue.push(Item::Event(event)) {
+                self.fold(back);
             }
         } else {
             // In order: a session's later row must not be overtaken by an earlier one.

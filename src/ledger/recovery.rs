@@ -13,7 +13,9 @@ use super::event::{Confidence, Event, EventKind, RequestId, SessionRow, TeamId};
 use super::files::{Commit, Files};
 use super::retention::SESSION_LIFE_MS;
 use super::rows::{millis, source, timestamp};
-use super::{Adjustment, OpenError, Restart, days, files, mark, only_ours, schema, sqlite, verify};
+use super::{
+    Adjustment, OpenError, Restart, days, files, mark, private, schema, sqlite, start_clock, verify,
+};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::{Class, Operation};
 use crate::budget::period::PeriodName;
@@ -101,6 +103,11 @@ fn sessions(connection: &Connection, now: Timestamp) -> rusqlite::Result<Vec<Ses
     rows.collect()
 }
 
+/// The last batch `breakerbox.db` counts.
+fn batch(main: &Connection) -> rusqlite::Result<i64> {
+    Ok(files::meta(main, "batch")?.unwrap_or(0))
+}
+
 /// When the ledger was last written.
 fn last_write(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
     Ok(files::meta(connection, "last_write_ms")?.map(timestamp))
@@ -112,11 +119,7 @@ pub(super) fn create_folder(path: &Path) -> Result<(), OpenError> {
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    let unwritable = |cause| OpenError::Unwritable {
-        path: folder.to_owned(),
-        cause,
-    };
-    std::fs::create_dir_all(folder).map_err(unwritable)
+    std::fs::create_dir_all(folder).map_err(OpenError::unwritable(folder))
 }
 
 /// Opens the files and brings them to where the last process would have left them.
@@ -139,26 +142,34 @@ pub(super) fn recover(
         error => error.in_main(path),
     })?;
     let (holder, last_write) = (holder(&main)?, last_write(&main)?);
-    let batch = files::meta(&main, "batch")?.unwrap_or(0);
+    let doubt = start_clock::doubt(&main, last_write, now)?;
+    let believed = doubt.is_none().then_some(now);
+    // Before rows are adopted: they raise the number, and would hide that the mark is ahead of it.
+    let own_batch = batch(&main)?;
+    let ahead = mark::read(path, &holder).filter(|mark| mark.batch > own_batch);
     let all = days::list(&days::folder(path));
-    let (above, batch) = adopt::settle(&mut main, &all, batch)?;
+    let above = adopt::settle(&mut main, &all, own_batch, ahead.is_some())?;
     adopt::count_days(&mut main, &all)?;
     report(above);
-    let (_, batch) = mark::catch_up(&mut main, path, &holder, batch)?;
+    if let Some(mark) = ahead {
+        mark::catch_up(&mut main, &mark)?;
+    }
     let adjustments = adjustments(&main, &holder)?;
-    let sessions = sessions(&main, now)?;
+    let sessions = sessions(&main, believed.or(last_write).unwrap_or(now))?;
     let mut select = main.prepare("SELECT name FROM team ORDER BY id")?;
     let teams = select
         .query_map([], |row| row.get(0))?
         .collect::<rusqlite::Result<Vec<String>>>()?;
     drop(select);
-    let mut files = Files::new(main, path, settings.events, batch, holder);
-    charge(&mut files, &adjustments, &teams, now)?;
+    let goes_on_from = batch(&main)?;
+    let mut files = Files::new(main, path, settings.events, goes_on_from, holder);
+    charge(&mut files, &adjustments, &teams, (now, believed))?;
     Ok((
         files,
         Restart {
             adjustments,
             last_write,
+            doubt,
             sessions,
             above,
         },
@@ -224,15 +235,9 @@ fn create_if_new(path: &Path) -> Result<(), OpenError> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
-    let unwritable = |cause| OpenError::Unwritable {
-        path: new.clone(),
-        cause,
-    };
-    if new.exists() {
-        std::fs::remove_file(&new).map_err(unwritable)?; // of a start that was cut short
-    }
+    let unwritable = OpenError::unwritable(&new);
+    private::create(&new).map_err(&unwritable)?;
     let mut connection = sqlite::open(&new, true)?;
-    only_ours(&new);
     schema::migrate_main(&mut connection)?;
     connection.close().map_err(|(_, error)| error)?;
     std::fs::rename(&new, path).map_err(unwritable)
@@ -242,7 +247,7 @@ fn charge(
     files: &mut Files,
     adjustments: &[Adjustment],
     teams: &[String],
-    now: Timestamp,
+    (now, believed): (Timestamp, Option<Timestamp>),
 ) -> Result<(), OpenError> {
     let mut batch = Batch::default();
     for adjustment in adjustments {
@@ -255,8 +260,9 @@ fn charge(
         &Commit {
             batch: &batch,
             raises: &[],
+            releases: &[],
             shown: &[],
-            at: now,
+            at: believed,
             note: None,
             correction: None,
         },

@@ -3,16 +3,17 @@
 //! A backup is older than what was spent since. So unless lower counters are accepted, day files that are sound and
 //! know more than the backup stay, and a mark says how far the accounts had come: the next start counts both in.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::backup::{MAIN, Progress, sync, sync_folder};
+use super::backup::{MAIN, Progress, sync_folder};
 use super::days::{self, DayFile};
 use super::lock::Lock;
 use super::mark::{self, Mark};
-use super::verify::{self, Asked, Verdict};
-use super::{LedgerError, OpenError, only_ours, recovery, sqlite};
+use super::verify::{self, Asked, KnownDays, Verdict};
+use super::{LedgerError, OpenError, private, recovery, sqlite};
 
 /// What a restore did.
 #[derive(Clone, Debug)]
@@ -42,7 +43,7 @@ pub fn restore(
     let _lock = Lock::take(path)?;
     let mut asked = Asked {
         thorough: true,
-        progress,
+        progress: &mut *progress,
     };
     let verdict = verify::verify(&backup.join(MAIN), &mut asked)?;
     if !verdict.is_sound() {
@@ -54,7 +55,8 @@ pub fn restore(
     }
     let stamp = now.strftime("%Y%m%dT%H%M%SZ");
     let aside = folder_of(path).join(format!("before-restore-{stamp}"));
-    place(path, backup, accept_lower, &Moves { aside }, verdict)
+    let moves = Moves { aside };
+    place((backup, path), accept_lower, &moves, verdict, progress)
 }
 
 fn folder_of(path: &Path) -> PathBuf {
@@ -65,53 +67,65 @@ fn folder_of(path: &Path) -> PathBuf {
 }
 
 fn place(
-    path: &Path,
-    backup: &Path,
+    (backup, path): (&Path, &Path),
     accept_lower: bool,
     moves: &Moves,
     verdict: Verdict,
+    progress: Progress<'_>,
 ) -> Result<Restored, LedgerError> {
     let current = mark_of(path);
     let (folder, from) = (days::folder(path), backup.join("events"));
     let (live, saved) = (days::list(&folder), days::list(&from));
-    let is_newer = |file: &DayFile| {
-        let known = verify::knows_all_of(&backup.join(MAIN), file, verdict.batch);
-        !accept_lower && known.unwrap_or(false)
+    let kept = match accept_lower {
+        true => Vec::new(),
+        false => newer(&live, &backup.join(MAIN), verdict.batch, progress)?,
     };
-    let kept: Vec<_> = live.iter().filter(|file| is_newer(file)).cloned().collect();
-    for suffix in ["", "-wal", "-shm"] {
-        let mut file = path.as_os_str().to_owned();
-        file.push(suffix);
-        moves.away(Path::new(&file), "")?;
+    for file in sqlite::files_of(path) {
+        moves.away(&file, "")?;
     }
     for file in live.iter().filter(|file| !kept.contains(file)) {
-        for suffix in ["", "-wal", "-shm"] {
-            let mut file = file.path.as_os_str().to_owned();
-            file.push(suffix);
-            moves.away(Path::new(&file), "events")?;
+        for file in sqlite::files_of(&file.path) {
+            moves.away(&file, "events")?;
         }
     }
+    let mark = mark::path(path);
     if accept_lower {
-        moves.away(&mark::path(path), "")?;
+        moves.away(&mark, "")?;
     } else if let Some(current) = current {
-        let written = current.write(path);
-        written.map_err(|cause| unwritable(&mark::path(path), cause))?;
+        current.write(path).map_err(OpenError::unwritable(&mark))?;
     }
-    std::fs::create_dir_all(&folder).map_err(|cause| unwritable(&folder, cause))?;
-    let mut days = 0_usize;
-    for file in &saved {
-        if !kept.iter().any(|kept| kept.day == file.day) {
-            copy(&file.path, &days::path(&folder, file.day))?;
-            days = days.saturating_add(1);
-        }
+    std::fs::create_dir_all(&folder).map_err(OpenError::unwritable(&folder))?;
+    let is_kept = |file: &&DayFile| kept.iter().any(|kept| kept.day == file.day);
+    let replaced: Vec<_> = saved.iter().filter(|file| !is_kept(file)).collect();
+    for (at, file) in replaced.iter().enumerate() {
+        progress(at, replaced.len(), &days::name(file.day));
+        copy(&file.path, &days::path(&folder, file.day))?;
     }
     copy(&backup.join(MAIN), path)?;
     Ok(Restored {
         verdict,
-        days,
+        days: replaced.len(),
         kept: kept.len(),
         aside: moves.aside.exists().then(|| moves.aside.clone()),
     })
+}
+
+/// Day files that are sound and know what the backup knows of them, and perhaps more.
+fn newer(
+    live: &[DayFile],
+    backup: &Path,
+    batch: i64,
+    progress: Progress<'_>,
+) -> Result<Vec<DayFile>, OpenError> {
+    let known = KnownDays::read(backup, batch)?;
+    let mut newer = Vec::with_capacity(live.len());
+    for (at, file) in live.iter().enumerate() {
+        progress(at, live.len(), &days::name(file.day));
+        if known.are_all_in(file).unwrap_or(false) {
+            newer.push(file.clone());
+        }
+    }
+    Ok(newer)
 }
 
 /// How far the ledger that is replaced had come; nothing where it cannot be trusted: its mark stays then.
@@ -132,9 +146,9 @@ impl Moves {
             return Ok(());
         }
         let to = self.aside.join(below);
-        let moved = std::fs::create_dir_all(&to)
+        let moved = private::create_folder(&to)
             .and_then(|()| std::fs::rename(file, to.join(file.file_name().unwrap_or_default())));
-        moved.map_err(|cause| unwritable(file, cause))
+        moved.map_err(OpenError::unwritable(file))
     }
 }
 
@@ -143,17 +157,13 @@ fn copy(from: &Path, to: &Path) -> Result<(), OpenError> {
     let mut new = to.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
-    std::fs::copy(from, &new).map_err(|cause| unwritable(&new, cause))?;
-    only_ours(&new);
-    sync(&new)?;
+    let copied = File::open(from).and_then(|mut from| {
+        let mut new = private::create(&new)?;
+        std::io::copy(&mut from, &mut new)?;
+        new.sync_all()
+    });
+    copied.map_err(OpenError::unwritable(&new))?;
     std::fs::rename(&new, to)
         .and_then(|()| sync_folder(&folder_of(to)))
-        .map_err(|cause| unwritable(to, cause))
-}
-
-fn unwritable(path: &Path, cause: std::io::Error) -> OpenError {
-    OpenError::Unwritable {
-        path: path.to_owned(),
-        cause,
-    }
+        .map_err(OpenError::unwritable(to))
 }

@@ -8,12 +8,13 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use tokio::time::Instant;
 
 use super::days::{self, DayFile};
 use super::rows::{code, millis};
-use crate::clock::{self, Trusted, Verdict};
+use super::sqlite;
 use crate::config::checked::LedgerSettings;
 
 /// How often it is looked for.
@@ -32,7 +33,7 @@ pub(super) struct Retention {
     max_bytes: Option<u64>,
     looked_at: Option<Instant>,
     /// A clock that jumped ahead must not make everything old.
-    trusted: Trusted,
+    is_paused: bool,
     deleting: Option<JoinHandle<()>>,
     sessions_left: bool,
 }
@@ -44,24 +45,34 @@ impl Retention {
             keep_days: i64::from(settings.events_keep_days),
             max_bytes: settings.events_max_bytes,
             looked_at: None,
-            trusted: Trusted::new(clock::now(), clock::since_boot()),
+            is_paused: false,
             deleting: None,
             sessions_left: false,
         }
     }
 
-    /// Drops what is due, once a minute. `close` lets go of a day's file.
+    /// Drops what is due now, once a minute; nothing while the wall clock is not believed. `close` lets go of a
+    /// day's file.
     pub(super) fn look(
         &mut self,
         main: &Connection,
+        now: Option<Timestamp>,
         close: impl FnMut(i64),
     ) -> rusqlite::Result<()> {
-        let now = Instant::now();
+        let was_paused = std::mem::replace(&mut self.is_paused, now.is_none());
+        if was_paused != self.is_paused {
+            tracing::warn!(
+                paused = self.is_paused,
+                "old events are dropped and idle sessions forgotten only while the wall clock is believed"
+            );
+        }
+        let Some(now) = now else { return Ok(()) };
+        let looked_at = Instant::now();
         let is_early = self
             .looked_at
-            .is_some_and(|at| now.duration_since(at) < LOOK);
+            .is_some_and(|at| looked_at.duration_since(at) < LOOK);
         if self.sessions_left {
-            self.sessions_left = forget_sessions(main)?;
+            self.sessions_left = forget_sessions(main, now)?;
         }
         let is_busy = self
             .deleting
@@ -70,20 +81,21 @@ impl Retention {
         if is_early || is_busy {
             return Ok(());
         }
-        self.looked_at = Some(now);
-        if let Verdict::Apart(_) = self.trusted.check(clock::now(), clock::since_boot()) {
-            return Ok(());
-        }
+        self.looked_at = Some(looked_at);
         self.sessions_left = true;
-        self.drop_due(main, close)
+        self.drop_due(main, now, close)
     }
 
-    fn drop_due(&mut self, main: &Connection, mut close: impl FnMut(i64)) -> rusqlite::Result<()> {
+    fn drop_due(
+        &mut self,
+        main: &Connection,
+        now: Timestamp,
+        mut close: impl FnMut(i64),
+    ) -> rusqlite::Result<()> {
         let files: Vec<_> = days::list(&self.folder)
             .into_iter()
             .map(|file| (bytes(&file), file))
             .collect();
-        let now = clock::now();
         let sizes: Vec<_> = files.iter().map(|(size, file)| (file.day, *size)).collect();
         let due = due(&sizes, days::of(now), self.keep_days, self.max_bytes);
         for (day, why) in &due {
@@ -115,8 +127,8 @@ impl Retention {
 }
 
 /// Forgets a portion; whether there may be more.
-fn forget_sessions(main: &Connection) -> rusqlite::Result<bool> {
-    let oldest = millis(clock::now()).saturating_sub(SESSION_LIFE_MS);
+fn forget_sessions(main: &Connection, now: Timestamp) -> rusqlite::Result<bool> {
+    let oldest = millis(now).saturating_sub(SESSION_LIFE_MS);
     let mut delete = main.prepare_cached(
         "DELETE FROM session WHERE session IN (SELECT session FROM session WHERE last_used_ms < ?
              ORDER BY last_used_ms LIMIT ?)",
@@ -147,21 +159,14 @@ fn due(
     due
 }
 
-fn sides(file: &std::path::Path) -> impl Iterator<Item = PathBuf> {
-    ["", "-wal", "-shm"].into_iter().map(move |suffix| {
-        let mut path = file.as_os_str().to_owned();
-        path.push(suffix);
-        PathBuf::from(path)
-    })
-}
-
 fn bytes(file: &DayFile) -> u64 {
-    let sizes = sides(&file.path).map(|path| std::fs::metadata(path).map_or(0, |file| file.len()));
+    let sizes = sqlite::files_of(&file.path)
+        .map(|path| std::fs::metadata(path).map_or(0, |file| file.len()));
     sizes.sum()
 }
 
 fn delete(files: &[PathBuf]) {
-    for file in files.iter().flat_map(|file| sides(file)) {
+    for file in files.iter().flat_map(|file| sqlite::files_of(file)) {
         match std::fs::remove_file(&file) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 tracing::warn!(%error, path = %file.display(), "a dropped day's file cannot be deleted; trying again");
@@ -174,6 +179,40 @@ fn delete(files: &[PathBuf]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock;
+    use crate::config::checked::EventRows;
+    use crate::ledger::schema;
+
+    /// After a clock was accepted nothing was dropped any more, until the next start.
+    #[test]
+    fn nothing_is_dropped_while_the_clock_is_not_believed_and_what_is_due_afterwards() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("breakerbox.db");
+        let mut main = sqlite::open(&path, true).unwrap();
+        schema::migrate_main(&mut main).unwrap();
+        std::fs::create_dir(days::folder(&path)).unwrap();
+        let (now, settings) = (
+            clock::now(),
+            LedgerSettings {
+                path: path.clone(),
+                events: EventRows::All,
+                events_keep_days: 400,
+                events_max_bytes: None,
+            },
+        );
+        let old = days::path(&days::folder(&path), days::of(now) - 401);
+        days::create(&old).unwrap();
+        let mut retention = Retention::new(&settings);
+        let mut check = |now: Option<Timestamp>, want: i64| {
+            retention.look(&main, now, |_| {}).unwrap();
+            let sql = "SELECT count(*) FROM dropped_day";
+            let dropped: i64 = main.query_row(sql, [], |row| row.get(0)).unwrap();
+            assert_eq!(dropped, want, "{now:?}");
+        };
+        check(None, 0);
+        check(None, 0);
+        check(Some(now), 1);
+    }
 
     #[test]
     fn the_oldest_days_go_and_today_stays() {

@@ -1,29 +1,40 @@
-//! Hourly sums: the finest, and those usage by team is read from.
+//! Sums by the hour: the finest, and those usage by team is read from.
 
 use std::collections::BTreeMap;
 
 use rusqlite::{Transaction, params};
 
 use super::batch::{RollupKey, RollupSums};
+use super::hours::Hours;
 use super::rows::{code, confidence_code, count};
 
-/// Adds sums by everything there is.
-pub(super) fn finest<'r>(
+/// What is added to a row that is there.
+pub(super) const ADDED: &str = "ON CONFLICT DO UPDATE SET
+    requests = requests + excluded.requests, credits = credits + excluded.credits, units = units + excluded.units,
+    input_tokens = input_tokens + excluded.input_tokens, output_tokens = output_tokens + excluded.output_tokens";
+
+/// Adds sums: by everything there is, and by team.
+pub(super) fn add<'r>(
     transaction: &Transaction<'_>,
+    hours: &mut Hours,
     rollups: impl IntoIterator<Item = (&'r RollupKey, &'r RollupSums)>,
 ) -> rusqlite::Result<()> {
-    let mut upsert = transaction.prepare_cached(
-        "INSERT INTO rollup (hour, period, team, operation, class, source, confidence, named_kind, named, agent_type,
+    let mut finest = transaction.prepare_cached(&format!(
+        "INSERT INTO rollup (minute, period, team, operation, class, source, confidence, named_kind, named, agent_type,
              key, tags, requests, credits, units, input_tokens, output_tokens)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-         ON CONFLICT DO UPDATE SET
-             requests = requests + excluded.requests, credits = credits + excluded.credits,
-             units = units + excluded.units, input_tokens = input_tokens + excluded.input_tokens,
-             output_tokens = output_tokens + excluded.output_tokens",
-    )?;
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) {ADDED}"
+    ))?;
+    let mut by_team: BTreeMap<_, RollupSums> = BTreeMap::new();
     for (key, sums) in rollups {
-        upsert.execute(params![
-            key.hour,
+        let minute = hours.minute(transaction, key.period, key.quarter)?;
+        let account = (key.period, key.team, key.source);
+        let rest = (key.operation, key.class, key.confidence);
+        by_team
+            .entry((minute, account, rest))
+            .or_default()
+            .add(sums);
+        finest.execute(params![
+            minute,
             key.period.code(),
             key.team.0,
             code(key.operation.index()),
@@ -42,32 +53,14 @@ pub(super) fn finest<'r>(
             count(sums.output_tokens),
         ])?;
     }
-    Ok(())
-}
-
-/// Adds the same without what is named.
-pub(super) fn by_team<'r>(
-    transaction: &Transaction<'_>,
-    rollups: impl IntoIterator<Item = (&'r RollupKey, &'r RollupSums)>,
-) -> rusqlite::Result<()> {
-    let mut sums: BTreeMap<_, RollupSums> = BTreeMap::new();
-    for (key, more) in rollups {
-        let account = (key.period, key.team, key.source);
-        let rest = (key.operation, key.class, key.confidence);
-        sums.entry((key.hour, account, rest)).or_default().add(more);
-    }
-    let mut upsert = transaction.prepare_cached(
-        "INSERT INTO rollup_team (hour, period, team, operation, class, source, confidence, requests, credits, units,
+    let mut upsert = transaction.prepare_cached(&format!(
+        "INSERT INTO rollup_team (minute, period, team, operation, class, source, confidence, requests, credits, units,
              input_tokens, output_tokens)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-         ON CONFLICT DO UPDATE SET
-             requests = requests + excluded.requests, credits = credits + excluded.credits,
-             units = units + excluded.units, input_tokens = input_tokens + excluded.input_tokens,
-             output_tokens = output_tokens + excluded.output_tokens",
-    )?;
-    for ((hour, (period, team, source), (operation, class, confidence)), sums) in sums {
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) {ADDED}"
+    ))?;
+    for ((minute, (period, team, source), (operation, class, confidence)), sums) in by_team {
         upsert.execute(params![
-            hour,
+            minute,
             period.code(),
             team.0,
             code(operation.index()),

@@ -15,7 +15,7 @@ use crate::budget::operation::{Class, Operation, Source};
 /// "BBOX": tells our files from others.
 pub(super) const APPLICATION_ID: i32 = 0x4242_4f58;
 /// The version of `breakerbox.db` this binary writes.
-pub(super) const MAIN: i32 = 4;
+pub(super) const MAIN: i32 = 5;
 /// The version of events files this binary writes.
 pub(super) const EVENTS: i32 = 2;
 
@@ -178,6 +178,18 @@ CREATE TABLE carried (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// To version 5: sums by the hour are cut where a day of the pool or a period begins within it (what was summed up
+/// before can be cut by period, not by day); and why a correction was refused.
+const MAIN_5: &str = "
+ALTER TABLE correction ADD COLUMN refused TEXT;
+ALTER TABLE rollup RENAME COLUMN hour TO minute;    -- since the epoch: when what is summed up begins
+UPDATE rollup SET minute = max(minute * 60, coalesce((SELECT start_ms / 60000 FROM period p
+    WHERE p.name = rollup.period AND p.start_ms / 3600000 = rollup.minute), 0));
+ALTER TABLE rollup_team RENAME COLUMN hour TO minute;
+UPDATE rollup_team SET minute = max(minute * 60, coalesce((SELECT start_ms / 60000 FROM period p
+    WHERE p.name = rollup_team.period AND p.start_ms / 3600000 = rollup_team.minute), 0));
+";
+
 /// `events/YYYY-MM-DD.db`, from nothing to version 1.
 const EVENTS_1: &str = "
 CREATE TABLE team (id INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
@@ -218,7 +230,7 @@ DROP VIEW IF EXISTS events_readable;
 
 /// Brings `breakerbox.db` to this version.
 pub(super) fn migrate_main(connection: &mut Connection) -> Result<(), OpenError> {
-    migrate(connection, &[MAIN_1, MAIN_2, MAIN_3, MAIN_4], MAIN)
+    migrate(connection, &[MAIN_1, MAIN_2, MAIN_3, MAIN_4, MAIN_5], MAIN)
 }
 
 /// Brings an events file to this version.

@@ -1,10 +1,18 @@
 //! What finance relies on: a restart keeps counts, a crash is charged once, nothing is opened as empty.
 
+mod backups;
+mod batches;
+mod between_periods;
+mod corrections;
+mod restored;
+mod usage;
+
+use std::time::Duration;
+
 use jiff::tz::TimeZone;
 use tempfile::TempDir;
 
 use super::event::{Confidence, Event, EventKind, RequestId};
-use super::query::Dimension;
 use super::*;
 use crate::budget::books::{Ask, PoolLimits, TeamLimits};
 use crate::budget::operation::{Class, Operation};
@@ -41,21 +49,90 @@ impl Bench {
             events_keep_days: 400,
             events_max_bytes: None,
         };
-        Ledger::open(&settings, 2, crate::clock::now())
+        Ledger::open(&settings, 2, clock::now())
     }
 
     fn open(&self) -> (Ledger, Restart) {
         self.try_open().unwrap_or_else(|error| panic!("{error}"))
     }
+
+    fn try_verify(&self) -> Result<verify::Verdict, LedgerError> {
+        let mut asked = verify::Asked {
+            thorough: true,
+            progress: &mut |_, _, _| {},
+        };
+        verify::verify(&self.path(), &mut asked)
+    }
+
+    fn verified(&self) -> verify::Verdict {
+        self.try_verify().unwrap()
+    }
+
+    fn day_file(&self, days_ago: i64) -> PathBuf {
+        days::path(&days::folder(&self.path()), days::of(back(days_ago)))
+    }
+
+    /// A gateway's run: so many credits each, so many days ago.
+    fn run(&self, spent: &[(i64, i64)]) {
+        let (ledger, _) = self.open();
+        let (team, period) = live(&ledger);
+        let mut sink = ledger.sink(0);
+        for (days_ago, credits) in spent {
+            take(&ledger, team, &period, *credits);
+            sink.push(Event {
+                at: back(*days_ago),
+                ..event(team, *credits)
+            });
+        }
+        drop(sink);
+        ledger.stop().unwrap();
+    }
+
+    fn backup(&self) -> PathBuf {
+        let to = self.folder.path().join("backup");
+        backup::backup(&self.path(), &to, &mut |_, _, _| {}).unwrap();
+        to
+    }
+
+    fn restore(&self, backup: &Path) {
+        let now = clock::now();
+        restore::restore(&self.path(), backup, false, now, &mut |_, _, _| {}).unwrap();
+    }
+
+    /// What the next gateway counts for sales; after it the ledger is sound.
+    fn counted(&self) -> i64 {
+        let (ledger, _) = self.open();
+        let (team, period) = live(&ledger);
+        let settled = period.team(team).own.figures().settled.micros();
+        ledger.stop().unwrap();
+        let verdict = self.verified();
+        assert!(verdict.is_sound(), "{verdict:?}");
+        settled
+    }
+}
+
+fn back(days: i64) -> Timestamp {
+    clock::now() - jiff::SignedDuration::from_hours(24 * days)
+}
+
+fn damage(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[4_096..8_192].fill(0x5a);
+    std::fs::write(path, bytes).unwrap();
 }
 
 fn period() -> Period {
     let calendar = Calendar::new("2026-01-01".parse().unwrap(), TimeZone::UTC);
-    calendar.period_at(crate::clock::now()).unwrap()
+    calendar.period_at(clock::now()).unwrap()
 }
 
-fn live(ledger: &Ledger) -> (TeamId, Arc<LivePeriod>) {
-    let facts = PeriodFacts {
+fn following(period: &Period) -> Period {
+    let calendar = Calendar::new("2026-01-01".parse().unwrap(), TimeZone::UTC);
+    calendar.period_at(period.end).unwrap()
+}
+
+fn facts() -> PeriodFacts {
+    PeriodFacts {
         zone: "UTC".to_owned(),
         month_pool: micros(1_000),
         buffer: micros(100),
@@ -63,14 +140,17 @@ fn live(ledger: &Ledger) -> (TeamId, Arc<LivePeriod>) {
         annual_credits: micros(12_000),
         carry_over: crate::config::checked::CarryOver::None,
         config_hash: "test".to_owned(),
-    };
+    }
+}
+
+fn live(ledger: &Ledger) -> (TeamId, Arc<LivePeriod>) {
     let team = ledger.team("sales").unwrap();
-    (team, ledger.period(&period(), &facts).unwrap())
+    (team, ledger.period(&period(), &facts()).unwrap())
 }
 
 fn event(team: TeamId, credits: i64) -> Event {
     Event {
-        at: crate::clock::now(),
+        at: clock::now(),
         request: RequestId(7),
         period: period().name,
         team,
@@ -126,6 +206,12 @@ fn wait_for(what: &str, mut is_true: impl FnMut() -> bool) {
 
 /// Spends as a request does: reserve, wait for the grant, settle, event.
 fn spend(ledger: &Ledger, sink: &mut EventSink, team: TeamId, live: &LivePeriod, credits: i64) {
+    take(ledger, team, live, credits);
+    sink.push(event(team, credits));
+}
+
+/// Likewise, without the event.
+fn take(ledger: &Ledger, team: TeamId, live: &LivePeriod, credits: i64) {
     let (books, (limits, pool)) = (live.team(team), limits());
     let ask = Ask {
         class: Class::Standard,
@@ -142,7 +228,6 @@ fn spend(ledger: &Ledger, sink: &mut EventSink, team: TeamId, live: &LivePeriod,
         taken.is_some()
     });
     live.books.settle(&books, taken.unwrap(), micros(credits));
-    sink.push(event(team, credits));
 }
 
 fn sums(path: &Path) -> (i64, i64) {
@@ -229,65 +314,18 @@ fn a_crash_is_charged_once_at_what_was_granted() {
     assert_eq!(bench.open().1.adjustments, [], "once");
 }
 
-#[test]
-fn events_equal_rollups_equal_accounts_also_when_queues_overflow() {
-    let bench = Bench::new();
-    let (ledger, _) = bench.open();
-    let (team, _period) = live(&ledger);
-    let total: i64 = std::thread::scope(|scope| {
-        let threads = [0, 1].map(|worker| {
-            let mut sink = ledger.sink(worker);
-            scope.spawn(move || {
-                let mut random = fastrand::Rng::with_seed(7);
-                let credits = (0..40_000).map(|_| {
-                    let credits = random.i64(0..1_000);
-                    sink.push(event(team, credits));
-                    credits
-                });
-                credits.sum::<i64>()
-            })
-        });
-        threads
-            .map(|thread| thread.join().unwrap())
-            .into_iter()
-            .sum()
-    });
-    ledger.stop().unwrap();
-    assert_eq!(sums(&bench.path()), (total, total), "seed 7");
-    let folded = i64::try_from(ledger.stats().events_folded()).unwrap();
-    let (rows, credits) = event_rows(&bench.path());
-    assert_eq!(rows + folded, 80_000, "each event has a row or was folded");
-    assert!(credits <= total);
-    assert_eq!(ledger.totals().difference(team), 0);
-    assert_eq!(ledger.totals().from_workers(team), total);
-}
-
-#[test]
-fn rows_of_a_batch_that_never_counted_are_deleted_at_start() {
-    let bench = Bench::new();
-    let (ledger, _) = bench.open();
-    let (team, _period) = live(&ledger);
-    ledger.sink(0).push(event(team, 5));
-    ledger.stop().unwrap();
-    // The process died between the two files: the next batch's rows are there, its number is not.
-    let file = std::fs::read_dir(bench.folder.path().join("data/events"))
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap();
-    let day = sqlite::open(&file.path(), false).unwrap();
+/// What a process that died between the two files leaves: a row of the next batch.
+fn leave_row(bench: &Bench, day: &Path) {
+    let main = sqlite::open_to_read(&bench.path()).unwrap();
+    let batch = files::meta(&main, "batch").unwrap().unwrap();
+    let day = sqlite::open(day, false).unwrap();
     day.execute(
-        "INSERT INTO event SELECT id + 1, batch + 1, at_ms, request, period, team, operation, class, source, credits,
+        "INSERT INTO event SELECT id + 1, ?, at_ms, request, period, team, operation, class, source, credits,
              estimate, kind, confidence, flags, named_kind, named, agent_type, key, tags, session, units,
-             input_tokens, output_tokens, status, duration_ms, note FROM event",
-        [],
+             input_tokens, output_tokens, status, duration_ms, note FROM event ORDER BY id DESC LIMIT 1",
+        [batch + 1],
     )
     .unwrap();
-    drop(day);
-    assert_eq!(event_rows(&bench.path()), (2, 10));
-    let (ledger, _) = bench.open();
-    assert_eq!(event_rows(&bench.path()), (1, 5));
-    ledger.stop().unwrap();
 }
 
 #[test]
@@ -310,7 +348,7 @@ fn nothing_that_is_not_a_sound_ledger_of_ours_is_opened() {
     };
     check(
         &run("PRAGMA user_version = 99"),
-        "schema 99, this breakerbox knows up to 4",
+        "schema 99, this breakerbox knows up to 5",
     );
     check(&run("PRAGMA application_id = 1"), "no ledger of breakerbox");
     let damage = |path: &Path| {
@@ -385,7 +423,7 @@ fn sessions_and_alerts_survive() {
         charged: micros(3),
         opened_below_trip: true,
         opening_paid: true,
-        last_used: Timestamp::from_millisecond(crate::clock::now().as_millisecond()).unwrap(),
+        last_used: Timestamp::from_millisecond(clock::now().as_millisecond()).unwrap(),
         version: 2,
     };
     ledger.sink(0).push(Event {
@@ -438,83 +476,6 @@ fn sessions_and_alerts_survive() {
 }
 
 #[test]
-fn usage_is_summed_by_what_is_asked_for() {
-    let bench = Bench::new();
-    let (ledger, _) = bench.open();
-    let (team, _period) = live(&ledger);
-    let facts = AllocationFact {
-        team,
-        allocation: micros(1),
-        tags: r#"{"cost_center":"4100"}"#.into(),
-    };
-    ledger
-        .record_allocations(period().name, &[facts], crate::clock::now(), "test")
-        .unwrap();
-    let mut sink = ledger.sink(0);
-    sink.push(event(team, 5));
-    sink.push(Event {
-        tags: Some(r#"{"project":"atlas"}"#.into()),
-        class: Class::Critical,
-        ..event(team, 7)
-    });
-    drop(sink);
-    ledger.stop().unwrap();
-    let (ledger, _) = bench.open();
-    let check = |group_by: &[&str], want: &[(&[&str], i64)]| {
-        let group_by = group_by
-            .iter()
-            .map(|name| Dimension::parse(name).unwrap())
-            .collect();
-        let (from, to) = (period().start, period().end);
-        let rows = ledger
-            .usage(&UsageQuery {
-                from,
-                to,
-                group_by,
-                zone: TimeZone::UTC,
-            })
-            .unwrap();
-        let got: Vec<_> = rows
-            .into_iter()
-            .map(|row| (row.keys, row.credits.micros()))
-            .collect();
-        let want: Vec<_> = want
-            .iter()
-            .map(|(keys, credits)| {
-                (
-                    keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>(),
-                    *credits,
-                )
-            })
-            .collect();
-        assert_eq!(got, want);
-    };
-    check(&[], &[(&[], 12)]);
-    check(&["team", "service"], &[(&["sales", "models"], 12)]);
-    check(&["class"], &[(&["critical"], 7), (&["standard"], 5)]);
-    check(&["tag:project"], &[(&[""], 5), (&["atlas"], 7)]);
-    check(&["tag:cost_center"], &[(&["4100"], 12)]);
-    assert_eq!(Dimension::parse("colour"), None);
-    ledger.stop().unwrap();
-}
-
-#[test]
-fn without_event_rows_the_sums_are_the_same() {
-    let bench = Bench {
-        events: EventRows::Rollups,
-        ..Bench::new()
-    };
-    let (ledger, _) = bench.open();
-    let (team, _period) = live(&ledger);
-    ledger.sink(0).push(event(team, 5));
-    ledger.stop().unwrap();
-    assert_eq!(
-        (sums(&bench.path()), event_rows(&bench.path())),
-        ((5, 5), (0, 0))
-    );
-}
-
-#[test]
 fn a_ledger_of_version_1_is_brought_up_to_date_and_is_sound() {
     let bench = Bench::new();
     let (ledger, _) = bench.open();
@@ -527,6 +488,8 @@ fn a_ledger_of_version_1_is_brought_up_to_date_and_is_sound() {
          ALTER TABLE account DROP COLUMN folded; ALTER TABLE account DROP COLUMN folded_rows;
          DELETE FROM meta WHERE key = 'days_counted';
          UPDATE account SET settled = 7, granted = 7;
+         ALTER TABLE rollup RENAME COLUMN minute TO hour;
+         UPDATE rollup SET hour = hour / 60;
          INSERT INTO rollup SELECT hour - 1, period, team, operation, class, source, confidence, named_kind, named,
              agent_type, key, tags, 1, 2, units, input_tokens, output_tokens FROM rollup;
          PRAGMA user_version = 1;",
@@ -539,17 +502,10 @@ fn a_ledger_of_version_1_is_brought_up_to_date_and_is_sound() {
             "DROP VIEW events_readable; ALTER TABLE event DROP COLUMN note; PRAGMA user_version = 1;",
         )
         .unwrap();
-    let verify = || {
-        let mut asked = verify::Asked {
-            thorough: true,
-            progress: &mut |_, _, _| {},
-        };
-        verify::verify(&bench.path(), &mut asked)
-    };
-    let said = verify().unwrap_err().to_string();
+    let said = bench.try_verify().unwrap_err().to_string();
     assert!(said.contains("start `breakerbox serve` once"), "{said}");
     bench.open().0.stop().unwrap();
-    let verdict = verify().unwrap();
+    let verdict = bench.verified();
     assert!(verdict.is_sound(), "{verdict:?}");
     let account = &verdict.accounts[0];
     let figures = (account.events, account.folded, account.settled);
@@ -582,72 +538,4 @@ fn a_ledger_thread_that_died_is_seen_and_does_not_keep_the_process() {
         "the grant covers what was not written"
     );
     ledger.stop().unwrap();
-}
-
-fn check_verified(bench: &Bench, rows: u64) {
-    let mut asked = verify::Asked {
-        thorough: true,
-        progress: &mut |_, _, _| {},
-    };
-    let verdict = verify::verify(&bench.path(), &mut asked).unwrap();
-    assert!(verdict.is_sound(), "{verdict:?}");
-    assert_eq!(verdict.rows, rows);
-}
-
-/// Around midnight: requests of both days end in any order.
-#[test]
-fn a_batch_that_goes_back_and_forth_between_days_keeps_every_row() {
-    let bench = Bench::new();
-    let (ledger, _) = bench.open();
-    let (team, _period) = live(&ledger);
-    let mut sink = ledger.sink(0);
-    for at in 0..6 {
-        let hours = jiff::SignedDuration::from_hours(24 * (at % 2));
-        sink.push(Event {
-            at: crate::clock::now() - hours,
-            ..event(team, 5)
-        });
-    }
-    ledger.stop().unwrap();
-    check_verified(&bench, 6);
-}
-
-/// Rows written, `breakerbox.db` not; then grants go first, under the number those rows have.
-#[test]
-fn rows_of_a_try_that_failed_are_not_counted_with_the_next_commit() {
-    let bench = Bench::new();
-    let (ledger, _) = bench.open();
-    let (team, period) = live(&ledger);
-    let other = sqlite::open(&bench.path(), false).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let mut sink = ledger.sink(0);
-    for _ in 0..600 {
-        sink.push(event(team, 5));
-    }
-    wait_for("the disk is busy", || {
-        !ledger.health().writing && ledger.health().pending_events > 500
-    });
-    wait_for("a try failed", || ledger.stats().errors.get() > 0);
-    let (books, (limits, pool)) = (period.team(team), limits());
-    let ask = Ask {
-        class: Class::Standard,
-        estimate: micros(7),
-        bound: micros(7),
-        continued: false,
-    };
-    let reserve = || {
-        period
-            .books
-            .reserve((&books, &limits), &pool, &ask, MicroCredits::ZERO, || true)
-    };
-    assert!(reserve().is_err(), "nothing is granted yet");
-    other.execute_batch("ROLLBACK").unwrap();
-    let mut taken = None;
-    wait_for("a grant", || {
-        taken = reserve().ok();
-        taken.is_some()
-    });
-    period.books.void(&books, taken.unwrap());
-    ledger.stop().unwrap();
-    check_verified(&bench, 600);
 }

@@ -2,17 +2,23 @@
 //! another program wrote it.
 //!
 //! Four figures must agree for every team, period and source: what the rows of the day files cost together with
-//! what was folded, what each day's file is known to hold, the rollups, and the account. Read at one moment of
-//! `breakerbox.db`: rows of a later batch are left out.
+//! what was folded, what each day's file is known to hold, the rollups, and the account. Where every row is there,
+//! it must also be booked under the same in events and rollups. Read at one moment of `breakerbox.db`: rows of a
+//! later batch are left out.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod booked;
+mod recorded;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use rusqlite::Connection;
 
+use self::booked::{Booked, Key, Sum};
+use self::recorded::{Corrections, Day, Days, Recorded, known_days};
 use super::days::{self, DayFile};
 use super::rows::source;
-use super::{LedgerError, OpenError, files, schema, sqlite};
+use super::{LedgerError, OpenError};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::Source;
 use crate::budget::period::PeriodName;
@@ -101,39 +107,13 @@ pub fn verify(path: &Path, asked: &mut Asked<'_>) -> Result<Verdict, LedgerError
     attempt(path, asked)?.ok_or(LedgerError::NoAnswer)
 }
 
-type Key = (i64, i64, i64);
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Sum {
-    rows: i64,
-    credits: i64,
-}
-
-impl Sum {
-    fn add(&mut self, other: Self) {
-        self.rows = self.rows.saturating_add(other.rows);
-        self.credits = self.credits.saturating_add(other.credits);
-    }
-}
-
-/// What `breakerbox.db` says, read in one transaction.
-struct Main {
-    batch: i64,
-    teams: BTreeMap<i64, String>,
-    accounts: BTreeMap<Key, (Sum, i64, i64)>,
-    rollups: BTreeMap<Key, Sum>,
-    days: BTreeMap<i64, BTreeMap<Key, Sum>>,
-    dropped: Vec<i64>,
-}
-
 fn attempt(path: &Path, asked: &mut Asked<'_>) -> Result<Option<Verdict>, LedgerError> {
     let folder = days::folder(path);
-    let all = days::list(&folder);
-    let total = all.len().saturating_add(1);
+    let total = days::list(&folder).len().saturating_add(1);
     (asked.progress)(0, total, "breakerbox.db");
     let mut verdict = Verdict::default();
-    let main = match read_main(path, asked.thorough, &mut verdict.faults) {
-        Ok(main) => main,
+    let recorded = match Recorded::read(path, asked.thorough, &mut verdict.faults) {
+        Ok(recorded) => recorded,
         Err(error @ (OpenError::Newer { .. } | OpenError::Older { .. } | OpenError::Foreign)) => {
             return Err(error.into());
         }
@@ -145,175 +125,113 @@ fn attempt(path: &Path, asked: &mut Asked<'_>) -> Result<Option<Verdict>, Ledger
             error => return Err(error.into()),
         },
     };
-    verdict.batch = main.batch;
-    let mut events: BTreeMap<Key, Sum> = BTreeMap::new();
+    verdict.batch = recorded.batch;
+    let mut events = Events::default();
+    // Listed after it was read: a day that began meanwhile is not missed.
+    let all = days::list(&folder);
     for (at, file) in all.iter().enumerate() {
         let name = days::name(file.day);
         (asked.progress)(at.saturating_add(1), total, &name);
-        if main.dropped.contains(&file.day) {
+        if recorded.dropped.contains(&file.day) {
             continue; // about to be deleted
         }
-        let known = main.days.get(&file.day);
-        match read_day(file, main.batch, asked.thorough) {
-            Ok(sums) => {
-                compare_day(&name, known, &sums, &mut verdict.faults);
+        let known = recorded.days.get(&file.day);
+        match Day::read(file, recorded.batch, asked.thorough) {
+            Ok(day) => {
+                compare_day(&name, known, &day.sums(), &mut verdict.faults);
                 verdict.files = verdict.files.saturating_add(1);
-                for (key, sum) in sums {
-                    events.entry(key).or_default().add(sum);
-                    let rows = u64::try_from(sum.rows).unwrap_or(0);
-                    verdict.rows = verdict.rows.saturating_add(rows);
-                }
+                events.add(day);
             }
             Err(_) if !file.path.exists() => return Ok(None),
             Err(error) => {
                 verdict.faults.push(error.to_string());
-                add_known(&mut events, known);
+                events.add_known(known);
             }
         }
     }
-    missing(&main, &all, &folder, &mut events, &mut verdict.faults);
-    verdict.accounts = accounts(&main, &events);
+    verdict.rows = events.rows();
+    for (day, known) in &recorded.days {
+        let is_there = all.iter().any(|file| file.day == *day);
+        let is_dropped = recorded.dropped.contains(day);
+        if !is_there && !is_dropped {
+            if recorded::is_dropped(path, *day)? {
+                return Ok(None);
+            }
+            verdict.faults.push(missing(&folder, *day, known));
+        }
+        if !is_there || is_dropped {
+            events.add_known(Some(known));
+        }
+    }
+    verdict.accounts = accounts(&recorded, &events);
+    booked_otherwise(&recorded, &events, &mut verdict.faults);
+    corrected_otherwise(&recorded, &events, &mut verdict.faults);
     Ok(Some(verdict))
 }
 
-/// Days whose rows are known and whose file is not there: dropped on purpose, or lost.
-fn missing(
-    main: &Main,
-    all: &[DayFile],
-    folder: &Path,
-    events: &mut BTreeMap<Key, Sum>,
-    faults: &mut Vec<String>,
-) {
-    for (day, known) in &main.days {
-        let is_there = all.iter().any(|file| file.day == *day);
-        let is_dropped = main.dropped.contains(day);
-        if !is_there && !is_dropped {
-            let path: PathBuf = days::path(folder, *day);
-            faults.push(format!(
-                "the events of {} are missing: {} held {} rows. Restore the file from a backup",
-                days::name(*day),
-                path.display(),
-                known.values().map(|sum| sum.rows).sum::<i64>()
-            ));
+/// What the rows of all day files come to.
+#[derive(Default)]
+struct Events {
+    booked: BTreeMap<Key, Booked>,
+    /// Accounts with rows that cannot be read, because their day was dropped, is missing or damaged.
+    unread: BTreeMap<Key, Sum>,
+    corrections: Corrections,
+}
+
+impl Events {
+    fn add(&mut self, day: Day) {
+        for (key, booked) in day.booked {
+            self.booked.entry(key).or_default().add(booked);
         }
-        if !is_there || is_dropped {
-            add_known(events, Some(known));
+        self.corrections.extend(day.corrections);
+    }
+
+    /// Where rows cannot be read, what they are known to have been: said once, as a fault of the day.
+    fn add_known(&mut self, known: Option<&BTreeMap<Key, Sum>>) {
+        for (key, sum) in known.into_iter().flatten() {
+            self.unread.entry(*key).or_default().add(*sum);
         }
     }
-}
 
-/// Where rows cannot be read, what they are known to have been: said once, as a fault of the day.
-fn add_known(events: &mut BTreeMap<Key, Sum>, known: Option<&BTreeMap<Key, Sum>>) {
-    for (key, sum) in known.into_iter().flatten() {
-        events.entry(*key).or_default().add(*sum);
+    fn rows(&self) -> u64 {
+        let rows = self.booked.values().map(|booked| booked.sum.rows);
+        u64::try_from(rows.sum::<i64>()).unwrap_or(0)
+    }
+
+    fn sum(&self, key: &Key) -> Sum {
+        let mut sum = self.unread.get(key).copied().unwrap_or_default();
+        sum.add(self.booked.get(key).copied().unwrap_or_default().sum);
+        sum
     }
 }
 
-/// What reports by team are read from is the rollups once more.
-const TEAM_ROLLUPS_APART: &str = "
-WITH finest AS (
-    SELECT hour, period, team, operation, class, source, confidence, sum(requests), sum(credits), sum(units),
-        sum(input_tokens), sum(output_tokens)
-    FROM rollup GROUP BY 1, 2, 3, 4, 5, 6, 7
-)
-SELECT (SELECT count(*) FROM (SELECT * FROM finest EXCEPT SELECT * FROM rollup_team))
-    + (SELECT count(*) FROM (SELECT * FROM rollup_team EXCEPT SELECT * FROM finest))";
-
-fn read_main(path: &Path, thorough: bool, faults: &mut Vec<String>) -> Result<Main, OpenError> {
-    std::fs::metadata(path).map_err(|cause| OpenError::Unreadable {
-        path: path.to_owned(),
-        cause,
-    })?;
-    let mut connection = sqlite::open_to_read(path)?;
-    let found = schema::look(&connection, schema::MAIN)?;
-    if found < schema::MAIN {
-        let known = schema::MAIN;
-        return Err(OpenError::Older { found, known });
-    }
-    if let Some(detail) = damage(&connection, thorough)? {
-        let path = path.to_owned();
-        faults.push(OpenError::Damaged { path, detail }.to_string());
-    }
-    let main = connection.transaction()?;
-    let all = |sql: &str| -> rusqlite::Result<Vec<(Key, Sum)>> {
-        let mut select = main.prepare(sql)?;
-        let rows = select.query_map([], keyed)?;
-        rows.collect()
-    };
-    let mut accounts: BTreeMap<Key, (Sum, i64, i64)> = BTreeMap::new();
-    let mut select = main.prepare(
-        "SELECT period, team, source, folded_rows, folded, settled, granted FROM account",
-    )?;
-    let rows = select.query_map([], |row| Ok((keyed(row)?, row.get(5)?, row.get(6)?)))?;
-    for row in rows {
-        let ((key, folded), settled, granted): (_, i64, i64) = row?;
-        let account = accounts.entry(key).or_default();
-        account.0.add(folded);
-        account.1 = account.1.saturating_add(settled);
-        account.2 = account.2.saturating_add(granted);
-    }
-    let mut days: BTreeMap<i64, BTreeMap<Key, Sum>> = BTreeMap::new();
-    let mut select =
-        main.prepare("SELECT period, team, source, rows, credits, day FROM event_day")?;
-    for row in select.query_map([], |row| Ok((keyed(row)?, row.get(5)?)))? {
-        let ((key, sum), day): (_, i64) = row?;
-        days.entry(day).or_default().insert(key, sum);
-    }
-    let apart: i64 = main.query_row(TEAM_ROLLUPS_APART, [], |row| row.get(0))?;
-    if apart > 0 {
-        faults.push(format!(
-            "the hourly sums by team differ from the rollups in {apart} places: reports by team are wrong"
-        ));
-    }
-    let mut select = main.prepare("SELECT id, name FROM team")?;
-    let teams = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let mut select = main.prepare("SELECT day FROM dropped_day")?;
-    let dropped = select.query_map([], |row| row.get(0))?;
-    Ok(Main {
-        batch: files::meta(&main, "batch")?.unwrap_or(0),
-        teams: teams.collect::<rusqlite::Result<_>>()?,
-        accounts,
-        rollups: all(
-            "SELECT period, team, source, sum(requests), sum(credits) FROM rollup GROUP BY 1, 2, 3",
-        )?
-        .into_iter()
-        .collect(),
-        days,
-        dropped: dropped.collect::<rusqlite::Result<_>>()?,
-    })
+/// A day whose rows are known and whose file is not there.
+fn missing(folder: &Path, day: i64, known: &BTreeMap<Key, Sum>) -> String {
+    format!(
+        "the events of {} are missing: {} held {} rows. Restore the file from a backup",
+        days::name(day),
+        days::path(folder, day).display(),
+        known.values().map(|sum| sum.rows).sum::<i64>()
+    )
 }
 
-fn keyed(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Key, Sum)> {
-    let key = (row.get(0)?, row.get(1)?, row.get(2)?);
-    let (rows, credits) = (row.get(3)?, row.get(4)?);
-    Ok((key, Sum { rows, credits }))
+/// What the day files of a ledger are known to hold, up to its batch.
+pub(super) struct KnownDays {
+    days: Days,
+    batch: i64,
 }
 
-fn read_day(file: &DayFile, batch: i64, thorough: bool) -> Result<BTreeMap<Key, Sum>, OpenError> {
-    let connection = days::open_to_read(&file.path)?;
-    let read = || -> Result<BTreeMap<Key, Sum>, OpenError> {
-        if let Some(detail) = damage(&connection, thorough)? {
-            return Err(OpenError::DamagedDay {
-                day: days::name(file.day),
-                path: file.path.clone(),
-                detail,
-            });
-        }
-        let mut select = connection.prepare(
-            "SELECT period, team, source, count(*), sum(credits) FROM event WHERE batch <= ? GROUP BY 1, 2, 3",
-        )?;
-        let rows = select.query_map([batch], keyed)?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
-    };
-    read().map_err(|error| error.in_day(&file.path))
-}
+impl KnownDays {
+    pub(super) fn read(main: &Path, batch: i64) -> Result<Self, OpenError> {
+        let days = known_days(main)?;
+        Ok(Self { days, batch })
+    }
 
-/// Whether a day's file is sound and holds what `main` knows of that day, and perhaps more.
-pub(super) fn knows_all_of(main: &Path, file: &DayFile, batch: i64) -> Result<bool, OpenError> {
-    let main = read_main(main, false, &mut Vec::new())?;
-    let read = read_day(file, batch, false)?;
-    let known = main.days.get(&file.day).cloned().unwrap_or_default();
-    Ok(known == read)
+    /// Whether another file of a day is sound and holds that too, and perhaps more of later batches.
+    pub(super) fn are_all_in(&self, file: &DayFile) -> Result<bool, OpenError> {
+        let read = Day::read(file, self.batch, false)?.sums();
+        Ok(self.days.get(&file.day).cloned().unwrap_or_default() == read)
+    }
 }
 
 /// What SQLite says of its pages; nothing when they are sound.
@@ -351,29 +269,27 @@ fn compare_day(
     }
 }
 
-fn accounts(main: &Main, events: &BTreeMap<Key, Sum>) -> Vec<AccountVerdict> {
-    let mut keys: Vec<&Key> = main.accounts.keys().collect();
-    keys.extend(main.rollups.keys());
-    keys.extend(events.keys());
-    keys.sort();
-    keys.dedup();
+fn accounts(recorded: &Recorded, events: &Events) -> Vec<AccountVerdict> {
+    let mut keys: BTreeSet<&Key> = recorded.accounts.keys().collect();
+    keys.extend(recorded.rollups.keys());
+    keys.extend(events.booked.keys().chain(events.unread.keys()));
     let micros = MicroCredits::from_micros;
     let verdict = |key: &Key| {
-        let (folded, settled, granted) = main.accounts.get(key).copied().unwrap_or_default();
-        let events = events.get(key).copied().unwrap_or_default();
-        let rollups = main.rollups.get(key).copied().unwrap_or_default();
+        let account = recorded.accounts.get(key).copied().unwrap_or_default();
+        let rollups = recorded.rollups.get(key).copied().unwrap_or_default().sum;
+        let (events, folded) = (events.sum(key), account.folded);
         let (period, team, code) = *key;
         let count = |count| u64::try_from(count).unwrap_or(0);
         let unknown = || format!("team {team}");
         Some(AccountVerdict {
             period: PeriodName::from_code(period)?,
-            team: main.teams.get(&team).cloned().unwrap_or_else(unknown),
+            team: recorded.teams.get(&team).cloned().unwrap_or_else(unknown),
             source: source(code)?,
             events: micros(events.credits),
             folded: micros(folded.credits),
             rollups: micros(rollups.credits),
-            settled: micros(settled),
-            granted: micros(granted),
+            settled: micros(account.settled),
+            granted: micros(account.granted),
             requests: (
                 count(events.rows.saturating_add(folded.rows)),
                 count(rollups.rows),
@@ -381,4 +297,60 @@ fn accounts(main: &Main, events: &BTreeMap<Key, Sum>) -> Vec<AccountVerdict> {
         })
     };
     keys.into_iter().filter_map(verdict).collect()
+}
+
+/// Where every event of an account has a row, and sums agree: what is booked under something else.
+fn booked_otherwise(recorded: &Recorded, events: &Events, faults: &mut Vec<String>) {
+    for (key, rollups) in &recorded.rollups {
+        let folded = recorded
+            .accounts
+            .get(key)
+            .map_or(0, |account| account.folded.rows);
+        let rows = events.booked.get(key).copied().unwrap_or_default();
+        if folded != 0 || events.unread.contains_key(key) || rows.sum != rollups.sum {
+            continue;
+        }
+        let apart = rows.differs_in(rollups).join(", ");
+        if !apart.is_empty() {
+            let (period, team, code) = *key;
+            let period = PeriodName::from_code(period).map(|name| name.to_string());
+            let team = recorded.teams.get(&team).map_or("", String::as_str);
+            faults.push(format!(
+                "{} {team} {}: events and rollups do not agree in {apart}: reports are wrong",
+                period.unwrap_or_default(),
+                source(code).map_or("", Source::name),
+            ));
+        }
+    }
+}
+
+/// What is known as booked is what a correction is counted from; and each has an event.
+fn corrected_otherwise(recorded: &Recorded, events: &Events, faults: &mut Vec<String>) {
+    let said = |(event, change): &(super::stored::EventRef, i64)| {
+        format!(
+            "a correction of {event} by {}",
+            MicroCredits::from_micros(*change)
+        )
+    };
+    for (batch, correction) in &events.corrections {
+        if recorded.corrections.get(batch) != Some(correction) {
+            let said = said(correction);
+            faults.push(format!(
+                "{said} is not known as booked: the next one of that event would be counted from what held before"
+            ));
+        }
+    }
+    let has_all = events.unread.is_empty()
+        && recorded
+            .accounts
+            .values()
+            .all(|account| account.folded.rows == 0);
+    for (batch, correction) in recorded.corrections.iter().filter(|_| has_all) {
+        if events.corrections.get(batch) != Some(correction) {
+            faults.push(format!(
+                "{} is known as booked, and has no event",
+                said(correction)
+            ));
+        }
+    }
 }

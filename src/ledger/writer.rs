@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::batch::{AccountKey, Batch};
 use super::commands::{Command, Reply};
 use super::files::{Commit, Files};
-use super::grants::{Grants, Raise};
+use super::grants::{Due, Grants, Raise};
 use super::live::LivePeriod;
 use super::mark::Mark;
 use super::periods;
@@ -49,6 +50,8 @@ pub(super) struct Writer {
     pub(super) last_look: Instant,
     pub(super) totals: Totals,
     pub(super) path: PathBuf,
+    /// What the accounts said when this process began: its mark says that of periods it never opens.
+    pub(super) at_start: Mark,
     pub(super) marked_at: Option<Instant>,
     pub(super) retention: Retention,
     pub(super) corrected_at: Option<Instant>,
@@ -86,10 +89,15 @@ impl Writer {
             }
             self.commit()?;
             self.corrections()?;
-            if let Err(error) = self.files.retain(&mut self.retention) {
-                tracing::warn!(%error, "old events cannot be dropped; trying again in a minute");
-            }
+            self.retain();
             std::thread::park_timeout(INTERVAL);
+        }
+    }
+
+    fn retain(&mut self) {
+        let (now, _busy) = (self.believed_now(), self.shared.busy());
+        if let Err(error) = self.files.retain(&mut self.retention, now) {
+            tracing::warn!(%error, "old events cannot be dropped; trying again in a minute");
         }
     }
 
@@ -123,9 +131,10 @@ impl Writer {
         let elapsed = now.duration_since(self.last_look);
         self.last_look = now;
         let live = self.shared.live.load_full();
-        let raises = self.grants.due(&live, elapsed);
+        let Due { raises, releases } = self.grants.due(&live, elapsed);
         let shown = self.changed_shown(&live);
-        if self.pending.is_empty() && raises.is_empty() && shown.is_empty() {
+        let has_grants = !raises.is_empty() || !releases.is_empty();
+        if self.pending.is_empty() && !has_grants && shown.is_empty() {
             self.idle(now);
             return Ok(());
         }
@@ -137,15 +146,16 @@ impl Writer {
         let commit = Commit {
             batch: &self.pending,
             raises: &raises,
+            releases: &releases,
             shown: &shown,
-            at: clock::now(),
+            at: self.believed_now(),
             note: None,
             correction: None,
         };
         let teams = self.shared.teams.load_full();
-        self.shared.busy(true);
+        let busy = self.shared.busy();
         let written = self.files.write(&commit, &teams);
-        self.shared.busy(false);
+        drop(busy);
         self.shared.stats.commits.note(now.elapsed());
         let accounts = written.inspect_err(|_| self.shared.stats.errors.add(1))?;
         self.committed(&accounts, now, raises, shown);
@@ -168,17 +178,25 @@ impl Writer {
         let commit = Commit {
             batch: &batch,
             raises: &raises,
+            releases: &[],
             shown: &[],
-            at: clock::now(),
+            at: self.believed_now(),
             note: None,
             correction: None,
         };
-        self.shared.busy(true);
+        let busy = self.shared.busy();
         let written = self.files.write(&commit, &teams);
-        self.shared.busy(false);
+        drop(busy);
         written.inspect_err(|_| self.shared.stats.errors.add(1))?;
         self.raise(raises);
         Ok(Vec::new())
+    }
+
+    /// The time, while the wall clock is believed.
+    pub(super) fn believed_now(&self) -> Option<Timestamp> {
+        let now = clock::now();
+        let doubt = self.shared.clock.doubt(now, clock::since_boot());
+        doubt.is_none().then_some(now)
     }
 
     /// What is written down becomes spendable.
@@ -206,6 +224,7 @@ impl Writer {
         }
         self.shared.health(true, None);
         self.raise(raises);
+        self.grants.released();
         if self
             .marked_at
             .is_none_or(|at| taken_at.duration_since(at) >= MARKED_EVERY)
@@ -218,7 +237,7 @@ impl Writer {
     /// How far the ledger has come, for a later one that was restored from before.
     fn mark(&self) {
         let (live, teams) = (self.shared.live.load_full(), self.shared.teams.load_full());
-        let mark = Mark::of(self.files.holder(), self.files.batch, &live, &teams);
+        let mark = self.at_start.moved_on(self.files.batch, &live, &teams);
         if let Err(error) = mark.write(&self.path) {
             tracing::warn!(%error, "the ledger's mark cannot be written");
         }
@@ -285,14 +304,14 @@ impl Writer {
             }
             std::thread::park_timeout(RETRY.0);
         }
+        let _busy = self.shared.busy();
         let holder = self.files.holder().to_owned();
         let back = "UPDATE account SET granted = settled WHERE holder = ? AND granted <> settled";
         self.files.main.execute(back, [holder])?;
-        files::set_meta(
-            &self.files.main,
-            "last_write_ms",
-            super::rows::millis(clock::now()),
-        )?;
+        if let Some(now) = self.believed_now() {
+            let now = super::rows::millis(now);
+            files::set_meta(&self.files.main, "last_write_ms", now)?;
+        }
         let mark = Mark::read_from(&self.files.main)?;
         if let Err(error) = mark.write(&self.path) {
             tracing::warn!(%error, "the ledger's mark cannot be written");

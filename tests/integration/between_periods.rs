@@ -106,6 +106,44 @@ fn what_teams_leave_over_the_buffer_has_in_the_next_period() {
     );
 }
 
+/// Its share went to sales: what was left of it was carried twice.
+#[test]
+fn what_a_removed_team_left_over_is_carried_by_nobody() {
+    let simulator = simulator();
+    let text =
+        allocations("guide", ANNUAL).replace("client_tags", "carry_over = \"buffer\"\nclient_tags");
+    let files = Files::write(simulator.address, &text);
+    let Some(clock) = WallClock::at(&files, "2026-11-30T23:59:54Z") else {
+        return;
+    };
+    let process = Process::serve_with(&files, clock.command());
+    for _ in 0..10 {
+        assert_eq!(ask(&process, SALES_KEY).status, 200);
+    }
+    let without = |text: &str, from: &str, to: &str| {
+        let (before, rest) = text.split_once(from).expect("there");
+        let (_, after) = rest.split_once(to).expect("there");
+        format!("{before}{to}{after}")
+    };
+    let fewer = without(&text, "[[team]]\nname = \"support\"", "[[agent]]");
+    let (fewer, _) = fewer
+        .split_once("[[key]]\nname = \"support-key\"")
+        .expect("there");
+    let fewer = fewer.replace("share = \"35%\"", "share = \"60%\"");
+    std::fs::write(files.allocations(), fewer).expect("write");
+    let reloaded = call(process.admin, "POST", "/api/v1/config/reload", &[], "{}");
+    assert_eq!(reloaded.status, 200, "{}", reloaded.text());
+    let shown = |process: &Process| {
+        let pool = ["buffer", "allocation", "carried"];
+        pool.map(|field| told(process, "/api/v1/pool", field))
+            .join(" ")
+    };
+    assert_eq!(shown(&process), "150 1000 0");
+    next_month(&process);
+    assert_eq!(shown(&process), "740 1590 590");
+    assert_eq!(process.stop(), Some(0));
+}
+
 #[test]
 fn nothing_is_carried_over_the_edge_of_the_contract_year() {
     check_carried("carry_over = \"team\"", "2025-12-01", "350 250 150 1000 0");

@@ -131,3 +131,90 @@ fn another_time_zone_holds_from_the_next_period_on() {
     assert_eq!(pool(&process, "used"), "1");
     check_books(process, &files, &simulator);
 }
+
+/// A gateway that spent one credit on 20 November and stopped, started again when the clock says `at`.
+fn start_at(files: &Files, at: &str) -> Option<(WallClock, Process)> {
+    let clock = WallClock::at(files, "2026-11-20T12:00:00Z")?;
+    let process = Process::serve_with(files, clock.command());
+    spend(&process);
+    assert_eq!(process.stop(), Some(0));
+    clock.set(at);
+    let process = Process::serve_with(files, clock.command());
+    Some((clock, process))
+}
+
+/// Period, what is used of it, and whether it is held.
+fn state(process: &Process) -> [String; 3] {
+    let held = pool(process, "held") != "null";
+    [
+        pool(process, "period"),
+        pool(process, "used"),
+        held.to_string(),
+    ]
+}
+
+/// One start in 2028 dropped every day of 2026, and opened a period nobody could leave again.
+#[test]
+fn a_start_with_a_clock_far_ahead_opens_no_period_and_drops_no_day() {
+    let simulator = simulator();
+    let files = Files::write(simulator.address, &allocations("guide", "12_000"));
+    let Some((clock, process)) = start_at(&files, "2028-06-01T13:00:00Z") else {
+        return;
+    };
+    let check_held = |process: &Process| {
+        let held = pool(process, "held");
+        assert!(held.contains("2026-11-20, 559 days ago"), "{held}");
+        wait_for("the ledger thread looked for old days", SOON, || {
+            process
+                .log()
+                .contains("only while the wall clock is believed")
+        });
+    };
+    check_held(&process);
+    spend(&process);
+    assert_eq!(state(&process), ["2026-11", "2", "true"]);
+    assert_eq!(process.stop(), Some(0));
+    // What was written under it is no reason to believe it the next time.
+    let process = Process::serve_with(&files, clock.command());
+    check_held(&process);
+    assert_eq!(process.stop(), Some(0));
+    let day = files.folder.path().join("data/events/2026-11-20.db");
+    assert!(day.exists());
+    clock.set("2026-11-20T13:00:00Z");
+    let process = Process::serve_with(&files, clock.command());
+    spend(&process);
+    assert_eq!(state(&process), ["2026-11", "3", "false"]);
+    check_books(process, &files, &simulator);
+}
+
+#[test]
+fn a_gateway_that_was_off_over_the_months_edge_starts_in_the_new_month() {
+    let simulator = simulator();
+    let files = Files::write(simulator.address, &allocations("guide", "12_000"));
+    let Some((_clock, process)) = start_at(&files, "2026-12-18T12:00:00Z") else {
+        return;
+    };
+    assert_eq!(state(&process), ["2026-12", "0", "false"]);
+    check_books(process, &files, &simulator);
+}
+
+#[test]
+fn after_three_months_off_somebody_says_that_the_clock_is_right() {
+    let simulator = simulator();
+    let files = Files::write(simulator.address, &allocations("guide", "12_000"));
+    let Some((clock, process)) = start_at(&files, "2027-02-20T12:00:00Z") else {
+        return;
+    };
+    assert_eq!(state(&process), ["2026-11", "1", "true"]);
+    let log = process.log();
+    assert!(
+        log.contains("no gateway ran since") && log.contains("ledger accept-clock"),
+        "{log}"
+    );
+    clock.accept(&files);
+    wait_for("the month that is", SOON, || {
+        state(&process) == ["2027-02", "0", "false"]
+    });
+    spend(&process);
+    check_books(process, &files, &simulator);
+}

@@ -294,13 +294,11 @@ int fsync(int fd) {
 }
 "#;
 
-#[test]
-fn an_fsync_that_stalls_for_5_s_delays_nobody_who_does_not_need_it() {
+/// A gateway whose disk stalls once when told; nothing where there is no C compiler.
+fn stalling(files: &Files) -> Option<Process> {
     if !has("cc") {
-        return;
+        return None;
     }
-    let simulator = simulator();
-    let files = files(&simulator);
     let at = |name: &str| files.folder.path().join(name);
     std::fs::write(at("stall.c"), STALL).expect("write");
     let built = Command::new("cc")
@@ -312,12 +310,28 @@ fn an_fsync_that_stalls_for_5_s_delays_nobody_who_does_not_need_it() {
     command
         .env("LD_PRELOAD", at("stall.so"))
         .env("BB_TEST_STALL", at("stall"));
-    let process = Process::serve_with(&files, command);
+    Some(Process::serve_with(files, command))
+}
+
+/// The next time something is synced.
+fn stall(files: &Files) -> std::path::PathBuf {
+    let told = files.folder.path().join("stall");
+    std::fs::write(&told, "").expect("write");
+    told
+}
+
+#[test]
+fn an_fsync_that_stalls_for_5_s_delays_nobody_who_does_not_need_it() {
+    let simulator = simulator();
+    let files = files(&simulator);
+    let Some(process) = stalling(&files) else {
+        return;
+    };
     check_passes(&process);
-    std::fs::write(at("stall"), "").expect("write");
+    let told = stall(&files);
     wait_for("the stall begins", TEN_SECONDS, || {
         ask(&process, SALES_KEY);
-        !at("stall").exists()
+        !told.exists()
     });
     let standard = until_refused(&process, SUPPORT_KEY);
     let critical = (0..10)
@@ -326,5 +340,29 @@ fn an_fsync_that_stalls_for_5_s_delays_nobody_who_does_not_need_it() {
     println!("passed during the stall: {standard} standard, {critical} critical");
     check_told(&process);
     assert_eq!(critical, 10);
+    check_recovered(process, &files, &simulator);
+}
+
+/// Probes are answered by the thread that asked.
+#[test]
+fn a_stall_that_hits_what_a_reload_writes_down_holds_up_no_probe() {
+    let simulator = simulator();
+    let files = files(&simulator);
+    let Some(process) = stalling(&files) else {
+        return;
+    };
+    check_passes(&process);
+    wait_for("nothing is left to write", TEN_SECONDS, || {
+        said(&run(&files, &["ledger", "verify"])).contains("2 event rows")
+    });
+    let told = stall(&files);
+    let text = std::fs::read_to_string(files.allocations()).expect("read");
+    std::fs::write(files.allocations(), text.replace("35%", "36%")).expect("write");
+    wait_for("the stall begins", TEN_SECONDS, || !told.exists());
+    let began = Instant::now();
+    assert_eq!(get(process.admin, "/readyz").status, 200);
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    check_told(&process);
     check_recovered(process, &files, &simulator);
 }

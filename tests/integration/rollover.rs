@@ -27,13 +27,6 @@ fn held(process: &Process) -> serde_json::Value {
     get(process.admin, "/api/v1/pool").json()["held"].clone()
 }
 
-fn accept(clock: &WallClock, files: &Files) {
-    let mut command = clock.command();
-    command.args(["ledger", "accept-clock", "--config"]);
-    let accepted = command.arg(files.config()).output().expect("accept-clock");
-    assert_eq!(accepted.status.code(), Some(0), "{accepted:?}");
-}
-
 #[test]
 fn a_month_ends_while_a_stream_is_open() {
     let simulator = Simulator::start(any_port(), Settings::default()).expect("a simulator");
@@ -101,7 +94,7 @@ fn a_wall_clock_that_jumps_over_the_months_edge_is_not_believed_until_accepted()
     assert!(process.metrics().contains("breakerbox_clock_held 1"));
     assert!(process.log().contains("ledger accept-clock"));
 
-    accept(&clock, &files);
+    clock.accept(&files);
     wait_for("the new month", Duration::from_secs(5), || {
         sales(&process).0 == "2026-12"
     });
@@ -123,8 +116,43 @@ fn a_wall_clock_that_jumps_over_the_months_edge_is_not_believed_until_accepted()
     assert_eq!(sales(&process), ("2026-12".to_owned(), "1".to_owned()));
     assert_eq!(process.stop(), Some(0));
     clock.set("2026-11-20T11:00:00Z");
-    accept(&clock, &files);
+    clock.accept(&files);
     let process = Process::serve_with(&files, clock.command());
     assert!(held(&process).is_null(), "{}", process.log());
     assert_eq!(sales(&process), ("2026-12".to_owned(), "1".to_owned()));
+}
+
+/// In Kolkata a month ends at half past the hour of UTC.
+#[test]
+fn usage_of_the_running_month_is_what_is_charged_to_it_also_where_zones_have_half_hours() {
+    let simulator = Simulator::start(any_port(), Settings::default()).expect("a simulator");
+    let text = allocations("guide", "12_000").replace("\"UTC\"", "\"Asia/Kolkata\"");
+    let files = Files::write(simulator.address, &text);
+    let Some(clock) = WallClock::at(&files, "2026-11-30T18:29:55Z") else {
+        return;
+    };
+    let process = Process::serve_with(&files, clock.command());
+    for _ in 0..3 {
+        assert_eq!(model(&process), 200);
+    }
+    wait_for("the new month", Duration::from_secs(20), || {
+        sales(&process).0 == "2026-12"
+    });
+    assert_eq!(model(&process), 200);
+    let usage = |query: &str| {
+        let rows = get(process.admin, &format!("/api/v1/usage?{query}")).json();
+        let rows = rows.as_array().expect("rows").iter();
+        let told = rows.map(|row| format!("{}: {}", row["day"], row["credits"]));
+        told.collect::<Vec<_>>()
+    };
+    wait_for("the last call is on disk", Duration::from_secs(5), || {
+        usage("group_by=day") == [r#""2026-12-01": 1"#]
+    });
+    let days = usage("from=2026-11-01&group_by=day");
+    assert_eq!(days, [r#""2026-11-30": 3"#, r#""2026-12-01": 1"#]);
+    assert_eq!(
+        usage("from=2026-12-01&group_by=day"),
+        [r#""2026-12-01": 1"#]
+    );
+    assert_eq!(process.stop(), Some(0));
 }

@@ -74,18 +74,25 @@ fn a_sound_ledger_passes_beside_a_running_gateway_and_after_it() {
     assert!(row.ends_with("sales,own,3,0,3,3,3,0"), "{csv}");
 }
 
+fn check(plant: &dyn Fn(&Files), want: &str) {
+    let (files, _simulator) = used_ledger(2);
+    plant(&files);
+    let output = run(&files, &["ledger", "verify"]);
+    let told = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains(want), "wanted {want:?}: {told}");
+}
+
+fn main(sql: &'static str) -> impl Fn(&Files) {
+    move |files| change(&files.ledger(), sql)
+}
+
+fn day(sql: &'static str) -> impl Fn(&Files) {
+    move |files| change(&day_file(files), sql)
+}
+
 #[test]
 fn every_planted_difference_is_found() {
-    let check = |plant: &dyn Fn(&Files), want: &str| {
-        let (files, _simulator) = used_ledger(2);
-        plant(&files);
-        let output = run(&files, &["ledger", "verify"]);
-        let told = said(&output);
-        assert_eq!(output.status.code(), Some(1), "{told}");
-        assert!(told.contains(want), "wanted {want:?}: {told}");
-    };
-    let main = |sql: &'static str| move |files: &Files| change(&files.ledger(), sql);
-    let day = |sql: &'static str| move |files: &Files| change(&day_file(files), sql);
     check(
         &main("UPDATE account SET settled = settled + 1, granted = granted + 1 WHERE settled > 0"),
         "sales own: events, rollups and account differ by 0.000001 credits",
@@ -129,6 +136,44 @@ fn every_planted_difference_is_found() {
             std::fs::write(files.ledger(), bytes).expect("write");
         },
         "is damaged: ",
+    );
+}
+
+const TEAM_ROLLUPS_ANEW: &str = "
+DELETE FROM rollup_team;
+INSERT INTO rollup_team SELECT minute, period, team, operation, class, source, confidence, sum(requests), sum(credits),
+    sum(units), sum(input_tokens), sum(output_tokens) FROM rollup GROUP BY 1, 2, 3, 4, 5, 6, 7";
+
+/// It said "sound": the sums of each team were right.
+#[test]
+fn what_is_booked_under_something_else_is_found() {
+    for (column, what) in [
+        ("operation", "operation"),
+        ("class", "class"),
+        ("confidence", "confidence"),
+        ("units", "units and tokens"),
+    ] {
+        let sql = format!("UPDATE rollup SET {column} = {column} + 1; {TEAM_ROLLUPS_ANEW}");
+        let plant = |files: &Files| change(&files.ledger(), &sql);
+        check(&plant, &format!("do not agree in {what}: "));
+    }
+    for (column, what) in [("named", "name"), ("key", "key"), ("tags", "tags")] {
+        let sql = format!("UPDATE rollup SET {column} = 'other'");
+        let plant = |files: &Files| change(&files.ledger(), &sql);
+        check(&plant, &format!("do not agree in {what}: "));
+    }
+    check(
+        &day(
+            "UPDATE event SET kind = 5, note = 'corrects 2026-01-02.3 by ops: twice' WHERE id = 1",
+        ),
+        "a correction of 2026-01-02.3 by 1 is not known as booked",
+    );
+    check(
+        &main(
+            "INSERT INTO correction (at_ms, day, event, credits, reason, author, change, batch)
+             VALUES (0, 20455, 3, 0, 'twice', 'ops', -1000000, 1)",
+        ),
+        "a correction of 2026-01-02.3 by -1 is known as booked, and has no event",
     );
 }
 

@@ -35,6 +35,14 @@ impl WallClock {
         std::fs::rename(&new, &self.offset).expect("rename");
     }
 
+    /// `ledger accept-clock` under this clock.
+    pub(crate) fn accept(&self, files: &Files) {
+        let mut command = self.command();
+        command.args(["ledger", "accept-clock", "--config"]);
+        let accepted = command.arg(files.config()).output().expect("accept-clock");
+        assert_eq!(accepted.status.code(), Some(0), "{accepted:?}");
+    }
+
     /// The real binary under this clock.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_breakerbox"));

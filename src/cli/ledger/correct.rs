@@ -9,7 +9,7 @@ use super::super::progress::Progress;
 use super::{ConfigArgs, USAGE, complain, print, refuse};
 use crate::budget::credits::MicroCredits;
 use crate::clock;
-use crate::ledger::correct;
+use crate::ledger::correct::{self, Outcome};
 
 /// How long the command waits for a running gateway to book it.
 const WAIT: Duration = Duration::from_secs(3);
@@ -80,9 +80,13 @@ pub(super) fn run(args: &CorrectArgs) -> Result<ExitCode, ExitCode> {
         stored.credits,
     ));
     for _ in 0..WAIT.as_millis().div_euclid(50) {
-        if let Some(change) = correct::booked(&path, id).map_err(refuse)? {
-            print(&format!("booked: {change} credits added\n"));
-            return Ok(ExitCode::SUCCESS);
+        match correct::outcome(&path, id).map_err(refuse)? {
+            Some(Outcome::Added(change)) => {
+                print(&format!("booked: {change} credits added\n"));
+                return Ok(ExitCode::SUCCESS);
+            }
+            Some(Outcome::Refused(why)) => return Err(refuse(why)),
+            None => {}
         }
         std::thread::park_timeout(Duration::from_millis(50));
     }
