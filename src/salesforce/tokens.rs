@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
-use crate::budget::usage::Usage;
+use crate::budget::usage::{Usage, tokens_of};
 
 /// The `usage` object of a model's answer.
 #[derive(Debug, Default)]
@@ -153,9 +153,9 @@ impl<'a> Flat<'a> {
     }
 }
 
-/// Tokens nobody counted: a token for every four bytes of text, rounded up (design.md, section 8).
+/// Tokens nobody counted, of so many bytes of prompt and of text.
 pub fn estimated(input_bytes: usize, output_bytes: usize) -> Usage {
-    let tokens = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX).div_ceil(4);
+    let tokens = |bytes: usize| tokens_of(u64::try_from(bytes).unwrap_or(u64::MAX));
     Usage {
         input_tokens: tokens(input_bytes),
         output_tokens: tokens(output_bytes),
