@@ -179,7 +179,7 @@ fn one_request(warm: &Warm) {
         facts,
         progress,
     );
-    ticket.answered(StatusCode::OK, Tap::new(paid.endpoint, 103, 1 << 20, true));
+    ticket.answered(StatusCode::OK, Tap::new(paid.endpoint, 1 << 20, true));
     ticket.pass(&warm.answer);
     ticket.complete();
     drop(ticket);

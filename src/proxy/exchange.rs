@@ -249,6 +249,7 @@ impl Exchange {
             .quote(paid.operation, &self.asked(paid, &facts, outgoing.bytes));
         let asked = Usage {
             units: facts.units.unwrap_or(1),
+            generations: facts.generations.unwrap_or(0),
             ..Usage::default()
         };
         let turn = paid.session.map(|id| Turn {

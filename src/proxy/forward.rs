@@ -34,7 +34,6 @@ impl Exchange {
         S: Service<Forward, Response = Response<B>, Error = ForwardError>,
     {
         let forward = self.forward(name, parts, outgoing, ticket.is_some());
-        let request_bytes = self.progress.body_bytes.get();
         let sent = Instant::now();
         let response = self.watch.within(upstreams.call(forward)).await;
         let response = match response {
@@ -54,9 +53,8 @@ impl Exchange {
             }
             let bound = self.limits().price_body_bytes;
             let readable = body::is_plain(response.headers());
-            let request_bytes = usize::try_from(request_bytes).unwrap_or(usize::MAX);
             let tap = match price {
-                Price::Paid(paid) => Tap::new(paid.endpoint, request_bytes, bound, readable),
+                Price::Paid(paid) => Tap::new(paid.endpoint, bound, readable),
                 Price::Free | Price::Composite(_) | Price::Unpriced(_) => Tap::flat(),
             };
             ticket.answered(response.status(), tap);

@@ -53,7 +53,7 @@ pub struct Facts {
     pub continued: bool,
     /// The team was below its trip point.
     pub below_trip: bool,
-    /// What the request itself says it uses; charged where the answer does not tell.
+    /// What the request itself says it uses; counted where the answer does not tell, or tells less.
     pub asked: Usage,
 }
 
@@ -187,7 +187,11 @@ impl Drop for Ticket {
             return;
         };
         let (reached, status) = self.reached();
-        let learned = self.tap.as_mut().map(Tap::learned).unwrap_or_default();
+        let request_bytes = self.progress.body_bytes.get();
+        let tap = self.tap.as_mut();
+        let learned = tap
+            .map(|tap| tap.learned(request_bytes))
+            .unwrap_or_default();
         self.settle(reservation, reached, status, learned);
     }
 }
@@ -247,11 +251,21 @@ impl Ticket {
         self.desk.record(event);
     }
 
-    /// What was used, and its price. An answer that could not be read costs what the request says, or the bound.
+    /// What was used, and its price. An answer that could not be read costs the bound, and one that could no less
+    /// than what the request asked for.
     fn metered(&self, reached: Reached, learned: &Learned) -> (Usage, MicroCredits) {
         let over = matches!(reached, Reached::Complete | Reached::Streaming);
         match learned.usage {
-            Some(usage) => (usage, self.terms.price(&usage)),
+            Some(mut usage) => {
+                usage.generations = usage.generations.max(self.facts.asked.generations);
+                let price = self.terms.price(&usage);
+                match reached {
+                    Reached::Complete if learned.unreadable => {
+                        (usage, price.max(self.terms.quote.bound))
+                    }
+                    _ => (usage, price),
+                }
+            }
             None if reached == Reached::Complete => {
                 let usage = Usage {
                     estimated: true,
