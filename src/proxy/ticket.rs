@@ -187,7 +187,7 @@ impl Drop for Ticket {
             return;
         };
         let (reached, status) = self.reached();
-        let request_bytes = self.progress.body_bytes.get();
+        let request_bytes = self.progress.most_bytes();
         let tap = self.tap.as_mut();
         let learned = tap
             .map(|tap| tap.learned(request_bytes))

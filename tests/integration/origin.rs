@@ -2,11 +2,12 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use breakerbox::config::load::Sources;
 use breakerbox::gateway::{ConnectorChoice, Gateway, Start};
 
-use crate::http::{Reply, call, get};
+use crate::http::{Connection, Reply, call, get};
 use crate::stage::{Files, any_port};
 
 /// A gateway and its files.
@@ -41,10 +42,31 @@ impl Behind {
         call(self.proxy(), "POST", path, headers, body)
     }
 
+    /// Sends a request and leaves its answer unread; it is in flight until the connection is dropped.
+    pub(crate) fn ask(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Connection {
+        let mut connection = Connection::open(self.proxy());
+        connection.ask("POST", path, headers, body).expect("sent");
+        connection
+    }
+
     /// A figure of a team, as written: exact.
     pub(crate) fn team(&self, team: &str, field: &str) -> String {
         let reply = get(self.gateway.admin, &format!("/api/v1/teams/{team}"));
         reply.json()[field].to_string()
+    }
+
+    pub(crate) fn metrics(&self) -> String {
+        get(self.gateway.admin, "/metrics").text()
+    }
+
+    /// Waits until a team's figure is this.
+    pub(crate) fn comes_to(&self, team: &str, field: &str, want: &str) {
+        let what = || format!("{field} is {}, not {want}", self.team(team, field));
+        let until = std::time::Instant::now() + Duration::from_secs(5);
+        while self.team(team, field) != want {
+            assert!(std::time::Instant::now() < until, "{}", what());
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
     }
 }
 

@@ -1,12 +1,20 @@
 //! What a call is charged where its body or its answer does not say it plainly: never less than it can have used.
 
+use std::time::Duration;
+
+use crate::http::Connection;
 use crate::origin::{Behind, answering, whole};
-use crate::stage::{MODEL_PATH, PREDICT_PATH, PROMPT, PROMPT_PATH, SALES_KEY, Stage, allocations};
+use crate::stage::{
+    CHAT, MODEL_PATH, PREDICT_PATH, PROMPT, PROMPT_PATH, SALES_KEY, Stage, allocations, series,
+    wait_for,
+};
 
 const KEY: (&str, &str) = ("Breakerbox-Key", SALES_KEY);
 const TURN: &str = r#"{"message":{"sequenceId":1,"type":"Text","text":"Hello"}}"#;
 const TURN_PATH: &str = "/einstein/ai-agent/v1/sessions/s/messages";
 const MANY: &str = "12_000_000_000";
+const JSON: &str = "content-type: application/json";
+
 fn flex() -> String {
     allocations("flex-2026-08", MANY)
 }
@@ -127,6 +135,98 @@ fn a_question_back_does_not_end_a_stream() {
     }
 }
 
+/// A request in chunks, as a client sends one whose length it does not know.
+fn in_chunks(path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\n{JSON}\r\n{headers}transfer-encoding: chunked\r\n\r\n{:x}\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body, b"\r\n0\r\n\r\n"].concat()
+}
+
+#[test]
+fn a_size_that_is_not_known_is_the_most_it_can_be() {
+    let behind = Behind::start(answering(Vec::new()), &flex(), "");
+    let key = format!("breakerbox-key: {SALES_KEY}\r\n");
+    let chat = |bytes: usize| CHAT.replace("Hello", &"x".repeat(bytes));
+    let check = |headers: &str, body: &[u8], want: &str| {
+        let mut connection = Connection::open(behind.proxy());
+        let request = in_chunks(MODEL_PATH, &(key.clone() + headers), body);
+        connection.send(&request).expect("send");
+        behind.comes_to("sales", "reserved", want);
+        drop(connection);
+        behind.comes_to("sales", "reserved", "0");
+    };
+    check("", chat(5).as_bytes(), "20"); // 8,192 tokens, and a few
+    check("", chat(40_000).as_bytes(), "40"); // and 10,000
+    check("", chat(1 << 20).as_bytes(), "83904"); // over price_body_bytes: it may be of 160 MiB
+    check("content-encoding: gzip\r\n", &[0x1f; 1_000], "536"); // may unfold to 1,032,000 bytes
+    check("content-encoding: br\r\n", &[0x1f; 1_000], "83904");
+}
+
+/// Bytes between a client and a port of this machine that the kernel still has (proc(5), `/proc/net/tcp`).
+fn unread(port: u16) -> u64 {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("a table");
+    let port = format!(":{port:04X}");
+    let queues = table.lines().filter_map(|line| {
+        let field: Vec<_> = line.split_whitespace().collect();
+        let [_, local, remote, _, queues, ..] = field[..] else {
+            return None;
+        };
+        let (sent, received) = queues.split_once(':')?;
+        (local.ends_with(&port) || remote.ends_with(&port)).then_some([sent, received])
+    });
+    let hex = |bytes: &str| u64::from_str_radix(bytes, 16).unwrap_or(0);
+    queues.flatten().map(hex).sum()
+}
+
+#[test]
+fn a_body_for_which_there_is_no_room_is_not_free() {
+    let behind = Behind::start(answering(Vec::new()), &guide(), "");
+    let embed = MODEL_PATH.replace("chat-generations", "embeddings");
+    let asked = r#"{"input":["a"]}"#;
+    // 64 MiB but 4 bytes, by requests that never end.
+    let most = (1 << 20) - 1;
+    let held: Vec<_> = std::iter::repeat_n(most, 64)
+        .chain([60])
+        .map(|sent| {
+            let mut connection = Connection::open(behind.proxy());
+            let head = format!(
+                "POST {PREDICT_PATH} HTTP/1.1\r\nhost: x\r\n{JSON}\r\ncontent-length: {}\r\n\r\n",
+                sent + 1
+            );
+            connection.send(head.as_bytes()).expect("send");
+            connection.send(&vec![b' '; sent]).expect("send");
+            connection
+        })
+        .collect();
+    let port = behind.proxy().port();
+    wait_for("all of it is read", Duration::from_secs(20), || {
+        unread(port) == 0
+    });
+    let mut connection = Connection::open(behind.proxy());
+    let request = in_chunks(&embed, "", asked.as_bytes());
+    connection.send(&request).expect("send");
+    let reply = connection.read_reply().expect("an answer");
+    assert_eq!((reply.status, reply.refusal()), (503, Some("overloaded")));
+    assert!(reply.header("retry-after").is_some());
+    // Its length is known, so it is priced by that: an input for every 4 bytes.
+    let mut connection = Connection::open(behind.proxy());
+    let head = format!(
+        "POST {embed} HTTP/1.1\r\nhost: x\r\nbreakerbox-key: {SALES_KEY}\r\n{JSON}\r\ncontent-length: {}\r\n\r\n",
+        asked.len()
+    );
+    connection.send(head.as_bytes()).expect("send");
+    connection.send(&asked.as_bytes()[..10]).expect("send");
+    behind.comes_to("sales", "reserved", "0.4");
+    drop(held);
+    wait_for("room again", Duration::from_secs(5), || {
+        series(&behind.metrics(), "breakerbox_in_flight_requests") == "1"
+    });
+    let _asked = behind.ask(&embed, &[KEY], asked);
+    behind.comes_to("sales", "reserved", "0.5");
+}
+
 #[test]
 fn nothing_asked_for_is_not_free() {
     let answer = whole("201 Created", br#"{"predictions":[]}"#);
@@ -136,4 +236,49 @@ fn nothing_asked_for_is_not_free() {
     assert_eq!(reply.refusal(), Some("unattributed"));
     assert_eq!(behind.post(PREDICT_PATH, &[KEY], none).status, 201);
     assert_eq!(behind.team("sales", "used"), "0"); // the answer says so
+}
+
+#[test]
+fn a_chat_is_sent_on_while_it_comes() {
+    let stage = Stage::on_card("guide", MANY);
+    let (first, rest) = CHAT.split_at(10);
+    let mut connection = Connection::open(stage.proxy());
+    let head = format!(
+        "POST {MODEL_PATH} HTTP/1.1\r\nhost: x\r\nbreakerbox-key: {SALES_KEY}\r\n{JSON}\r\ncontent-length: {}\r\n\r\n",
+        CHAT.len()
+    );
+    connection.send(head.as_bytes()).expect("send");
+    connection.send(first.as_bytes()).expect("send");
+    // Admitted by its stated length: nothing waits for the rest.
+    wait_for("reserved", Duration::from_secs(5), || {
+        stage.team("sales", "reserved") == "2"
+    });
+    connection.send(rest.as_bytes()).expect("send");
+    assert_eq!(connection.read_reply().expect("an answer").status, 200);
+    assert_eq!(stage.team("sales", "used"), "1");
+}
+
+#[test]
+fn a_slow_upload_is_neither_the_gateways_time_nor_the_upstreams() {
+    let stage = Stage::on_card("guide", MANY);
+    for (path, body) in [(MODEL_PATH, CHAT), (PROMPT_PATH, PROMPT)] {
+        let (first, rest) = body.split_at(10);
+        let mut connection = Connection::open(stage.proxy());
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nbreakerbox-key: {SALES_KEY}\r\n{JSON}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        connection.send(head.as_bytes()).expect("send");
+        connection.send(first.as_bytes()).expect("send");
+        std::thread::park_timeout(Duration::from_millis(1_500));
+        connection.send(rest.as_bytes()).expect("send");
+        let status = connection.read_reply().expect("an answer").status;
+        assert!(status == 200 || status == 201, "{status}");
+    }
+    for name in ["overhead_seconds", "upstream_duration_seconds"] {
+        let metrics = stage.metrics();
+        let sum = series(&metrics, &format!("breakerbox_{name}_sum"));
+        let seconds: f64 = sum.parse().expect("seconds");
+        assert!(seconds > 0.0 && seconds < 1.4, "{name}: {seconds}");
+    }
 }
