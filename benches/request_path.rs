@@ -181,6 +181,7 @@ fn one_request(warm: &Warm) {
     );
     ticket.answered(StatusCode::OK, Tap::new(paid.endpoint, 1 << 20, true));
     ticket.pass(&warm.answer);
+    ticket.finish();
     ticket.complete();
     drop(ticket);
 }

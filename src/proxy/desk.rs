@@ -56,6 +56,8 @@ pub struct Desk {
     pub raised: Arc<Notify>,
     /// What is read ahead of requests.
     pub ahead: Rc<Room>,
+    /// What is kept of answers.
+    pub answers: Rc<Room>,
     holding: RefCell<Holding>,
     sink: RefCell<EventSink>,
     ids: RefCell<fastrand::Rng>,
@@ -70,6 +72,9 @@ struct Holding {
 /// The most bytes of requests a worker reads ahead at a time. A body that does not fit is not read: it is priced
 /// by its size, and refused where that is not known either.
 const AHEAD_BYTES_MAX: usize = 64 << 20;
+/// The most bytes of answers a worker keeps to read what they say was used. What does not fit is not read, and
+/// costs its bound.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 impl Desk {
     /// A worker's desk. `seed` makes request ids unguessable: it comes from the system's generator.
@@ -82,6 +87,7 @@ impl Desk {
             watches: Rc::default(),
             keys: KeyCache::default(),
             ahead: Room::new(AHEAD_BYTES_MAX),
+            answers: Room::new(ANSWER_BYTES_MAX),
             holding: RefCell::new(Holding { newest, held }),
             sink: RefCell::new(sink),
             ids: RefCell::new(fastrand::Rng::with_seed(seed)),

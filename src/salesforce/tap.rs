@@ -112,6 +112,35 @@ impl Tap {
         }
     }
 
+    /// Bytes kept of the answer.
+    pub const fn held_bytes(&self) -> usize {
+        match &self.reads {
+            Reads::Nothing { .. } | Reads::Flat => 0,
+            Reads::Whole { kept, .. } => kept.held_bytes(),
+            Reads::Stream { reader, .. } => reader.held_bytes(),
+        }
+    }
+
+    /// Lets go of what is kept: there is no room for it. What it would have said is unread.
+    pub fn let_go(&mut self) {
+        match &mut self.reads {
+            Reads::Nothing { .. } | Reads::Flat => {}
+            Reads::Whole { kept, .. } => *kept = Kept::over_bound(),
+            Reads::Stream { reader, .. } => reader.let_go(),
+        }
+    }
+
+    /// Whether an answer that is read at its end may end with these bytes: JSON does not end before its last bracket.
+    pub fn may_end_with(&self, bytes: &[u8]) -> bool {
+        match &self.reads {
+            Reads::Nothing { .. } | Reads::Flat | Reads::Stream { .. } => false,
+            Reads::Whole { kept, .. } => {
+                let last = bytes.trim_ascii_end().last();
+                !kept.over_bound && matches!(last, None | Some(b'}' | b']'))
+            }
+        }
+    }
+
     /// Actions seen so far in a stream, to extend a draw before more is passed.
     pub fn units_so_far(&self) -> u64 {
         match &self.reads {
@@ -192,13 +221,21 @@ fn read_answer(endpoint: Endpoint, request_bytes: u64, answer: &[u8]) -> Option<
 }
 
 impl Kept {
+    fn over_bound() -> Self {
+        Self {
+            over_bound: true,
+            ..Self::default()
+        }
+    }
+
+    const fn held_bytes(&self) -> usize {
+        self.first.len().saturating_add(self.rest.capacity())
+    }
+
     fn keep(&mut self, bytes: &Bytes, bound_bytes: usize) {
         let so_far = self.first.len().saturating_add(self.rest.len());
         if self.over_bound || so_far.saturating_add(bytes.len()) > bound_bytes {
-            *self = Self {
-                over_bound: true,
-                ..Self::default()
-            };
+            *self = Self::over_bound();
         } else if so_far == 0 {
             self.first = bytes.clone();
         } else {
@@ -237,6 +274,46 @@ mod tests {
                 "pieces of {size}"
             );
         }
+    }
+
+    #[test]
+    fn only_what_can_be_an_end_is_taken_for_one() {
+        let check = |endpoint, bytes: &str, want| {
+            let tap = Tap::new(endpoint, 1 << 20, true);
+            assert_eq!(
+                tap.may_end_with(bytes.as_bytes()),
+                want,
+                "{endpoint:?} {bytes}"
+            );
+        };
+        check(Endpoint::Predict, r#"{"a":1}"#, true);
+        check(Endpoint::Turn, "}\r\n ", true);
+        check(Endpoint::Predict, "[1]", true);
+        check(Endpoint::Predict, "\n", true);
+        check(Endpoint::Predict, r#"{"a":"#, false);
+        check(Endpoint::TurnStream, "data: {}\n\n}", false);
+    }
+
+    #[test]
+    fn what_is_let_go_of_is_unread() {
+        let check = |endpoint, answer: &'static str, (first, held): (usize, bool)| {
+            let mut tap = Tap::new(endpoint, 1 << 20, true);
+            let answer = Bytes::from_static(answer.as_bytes());
+            tap.pass(&answer.slice(..first));
+            assert_eq!(tap.held_bytes() > 0, held, "{endpoint:?}");
+            tap.let_go();
+            assert_eq!(tap.held_bytes(), 0, "{endpoint:?}");
+            tap.pass(&answer.slice(first..));
+            let learned = tap.learned(0);
+            assert!(
+                learned.usage.is_none() || learned.unreadable,
+                "{endpoint:?}"
+            );
+        };
+        check(Endpoint::Predict, r#"{"predictions":[{}]}"#, (9, true));
+        let stream = "event: INFORM\ndata: {\"message\":{\"type\":\"Inform\"}}\n\n";
+        check(Endpoint::TurnStream, stream, (20, true)); // in a line
+        check(Endpoint::TurnStream, stream, (stream.len() - 1, true)); // between lines
     }
 
     #[test]

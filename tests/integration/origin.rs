@@ -90,6 +90,18 @@ pub(crate) fn whole(head: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
+/// A head and its body in chunks of this many bytes.
+pub(crate) fn chunked(head: &str, body: &[u8], bytes: usize) -> Vec<u8> {
+    let head = format!("HTTP/1.1 {head}\r\ntransfer-encoding: chunked\r\n\r\n");
+    let mut sent = head.into_bytes();
+    for chunk in body.chunks(bytes) {
+        sent.extend(format!("{:x}\r\n", chunk.len()).bytes());
+        sent.extend([chunk, b"\r\n"].concat());
+    }
+    sent.extend(b"0\r\n\r\n");
+    sent
+}
+
 fn converse(stream: TcpStream, answer: &[u8]) -> Option<()> {
     let mut stream = BufReader::new(stream);
     loop {

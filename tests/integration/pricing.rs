@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::http::Connection;
-use crate::origin::{Behind, answering, whole};
+use crate::origin::{Behind, answering, chunked, whole};
 use crate::stage::{
     CHAT, MODEL_PATH, PREDICT_PATH, PROMPT, PROMPT_PATH, SALES_KEY, Stage, allocations, series,
     wait_for,
@@ -77,6 +77,64 @@ fn more_than_one_generation_asked_for_is_more_than_one() {
         let behind = Behind::start(upstream, &guide(), "");
         assert_eq!(behind.post(PROMPT_PATH, &[], body).status, 201);
         assert_eq!(behind.team("sales", "used"), credits, "{body} {answer}");
+    }
+}
+
+/// A flex prompt whose grounded template has 240,000 tokens: 121 prompts of 4, where 5 were expected.
+fn dear_answer() -> String {
+    let prompt = "x".repeat(960_000);
+    format!(r#"{{"generations":[{{"text":"done"}}],"prompt":"{prompt}"}}"#)
+}
+
+#[test]
+fn an_answer_over_its_bound_is_cut_before_its_end_where_that_is_wanted() {
+    let cut = flex().replace("share = \"35%\"", "share = \"35%\"\non_bound = \"cut\"");
+    let answer = dear_answer();
+    for answer in [
+        whole("201 Created", answer.as_bytes()),
+        chunked("201 Created", answer.as_bytes(), 500_000),
+    ] {
+        let behind = Behind::start(answering(answer), &cut, "");
+        let reply = behind.post(PROMPT_PATH, &[], PROMPT);
+        assert_eq!((reply.status, reply.whole), (201, false));
+        behind.comes_to("sales", "used", "484"); // it ran all the same
+    }
+}
+
+#[test]
+fn an_answer_over_its_bound_is_covered_before_its_last_byte_passes() {
+    let answer = dear_answer();
+    for sent in [
+        whole("201 Created", answer.as_bytes()),
+        chunked("201 Created", answer.as_bytes(), 500_000),
+    ] {
+        let behind = Behind::start(answering(sent), &flex(), "");
+        let reply = behind.post(PROMPT_PATH, &[], PROMPT);
+        assert!(reply.whole && reply.text() == answer);
+        assert_eq!(behind.team("sales", "used"), "484");
+        let granted: f64 = behind.team("sales", "granted").parse().expect("credits");
+        assert!(granted >= 484.0, "{granted}");
+    }
+}
+
+#[test]
+fn an_answer_in_chunks_is_passed_on_whole_and_read_whole() {
+    let answer = "{\"predictions\":[{},{\"a\":\"}\"},{}]\n}\r\n";
+    for bytes in [1, 2, 3, 7, answer.len()] {
+        let sent = chunked("201 Created", answer.as_bytes(), bytes);
+        let behind = Behind::start(answering(sent), &guide(), "");
+        let mut connection = Connection::open(behind.proxy());
+        for calls in 1..=2 {
+            let reply = connection.call("POST", PREDICT_PATH, &[KEY], r#"{"rows":[]}"#);
+            let reply = reply.expect("an answer");
+            assert_eq!(
+                (reply.text().as_str(), reply.whole),
+                (answer, true),
+                "{bytes}"
+            );
+            let want = if calls == 1 { "0.6" } else { "1.2" };
+            assert_eq!(behind.team("sales", "used"), want, "{bytes}");
+        }
     }
 }
 
