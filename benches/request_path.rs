@@ -183,8 +183,9 @@ fn one_request(warm: &Warm) {
         facts,
         progress,
     );
-    ticket.answered(StatusCode::OK, Tap::new(paid.endpoint, 103, 1 << 20, true));
+    ticket.answered(StatusCode::OK, Tap::new(paid.endpoint, 1 << 20, true));
     ticket.pass(&warm.answer);
+    ticket.finish();
     ticket.complete();
     drop(ticket);
 }

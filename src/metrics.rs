@@ -175,7 +175,7 @@ impl AtScrape {
         self.durations(families, "request_duration_seconds", help, |worker| {
             &worker.request_duration
         });
-        let help = "From request head to response head, without the upstream's share.";
+        let help = "From a request's head to its sending, without waiting for the client's bytes.";
         self.durations(families, "overhead_seconds", help, |worker| {
             &worker.overhead
         });

@@ -17,6 +17,7 @@ mod incoming;
 pub mod meter;
 pub mod refusal;
 pub mod refuse;
+pub mod room;
 pub mod sessions;
 pub mod snapshot;
 pub mod tasks;

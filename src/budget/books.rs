@@ -248,7 +248,9 @@ impl PeriodBooks {
         })
     }
 
-    /// Charges own beyond every limit: shadow mode, where a refusal is only noted. The grant still binds.
+    /// Charges own beyond every limit: shadow mode, where a refusal is only noted. The grant still binds, and no one
+    /// request is granted more than a contract year: what is granted for it is written down, and counts if the
+    /// process dies, whatever the request comes to.
     ///
     /// # Errors
     /// A grant that is short.
@@ -260,8 +262,13 @@ impl PeriodBooks {
         beyond: MicroCredits,
     ) -> Result<Reservation, Denied> {
         let plan = admission::unlimited_own();
+        let ask = Ask {
+            estimate: ask.estimate.min(pool.annual),
+            bound: ask.bound.min(pool.annual),
+            ..*ask
+        };
         let reservation = self
-            .take(team, &plan, ask, beyond)
+            .take(team, &plan, &ask, beyond)
             .map_err(|_| Denied::GrantShort)?;
         self.show(team, limits, pool);
         Ok(reservation)

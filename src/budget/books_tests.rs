@@ -237,6 +237,22 @@ fn nothing_is_spent_before_the_ledger_wrote_it_down() {
 }
 
 #[test]
+fn one_request_is_granted_at_most_a_contract_year() {
+    let (books, team) = (books(), TeamBooks::default());
+    let (limits, mut pool) = small_limits(100);
+    pool.annual = MicroCredits::from_micros(1_000);
+    let asked = ask(Class::Standard, i64::MAX, i64::MAX);
+    let reserve = || books.reserve_unlimited((&team, &limits), &pool, &asked, MicroCredits::ZERO);
+    assert_eq!(reserve().unwrap_err(), Denied::GrantShort);
+    assert_eq!(team.own.figures().wanted.micros(), 1_000);
+    team.own.raise_grant(pool.annual);
+    let taken = reserve().unwrap(); // noted only, so it passes
+    assert_eq!(team.own.figures().exposed.micros(), 1_000);
+    books.void(&team, taken);
+    assert_eq!(team.own.figures().exposed.micros(), 0);
+}
+
+#[test]
 fn a_price_above_the_estimate_shows_as_debt_and_opens_the_breaker() {
     let (books, team) = (books(), TeamBooks::default());
     let (limits, pool) = small_limits(100);

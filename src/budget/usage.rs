@@ -15,6 +15,14 @@ pub struct Usage {
     pub estimated: bool,
 }
 
+/// Bytes that make a token where nobody counted them (design.md, section 8).
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// Tokens of so many bytes of text, rounded up.
+pub const fn tokens_of(bytes: u64) -> u64 {
+    bytes.div_ceil(BYTES_PER_TOKEN)
+}
+
 impl Usage {
     /// `units` and nothing else.
     pub fn of_units(units: u64) -> Self {

@@ -116,7 +116,7 @@ impl Builder {
             let entry = self.entry(team, limits, &live, checked.gateway.mode.enforce)?;
             teams.push(kept(entry, team, previous, previous_period));
         }
-        teams.push(self.unattributed(&live)?);
+        teams.push(self.unattributed(&live, &pool_limits)?);
         self.record(&checked, period, &teams, now)?;
         let config_hash = Arc::from(checked.hash.as_str());
         let upstreams = upstreams(&checked, previous);
@@ -162,9 +162,15 @@ impl Builder {
     }
 
     /// Where use nobody pays for is booked: a team without an allocation.
-    fn unattributed(&mut self, live: &LivePeriod) -> Result<TeamEntry, LedgerError> {
+    fn unattributed(
+        &mut self,
+        live: &LivePeriod,
+        pool: &PoolLimits,
+    ) -> Result<TeamEntry, LedgerError> {
         let presence = self.presence(UNATTRIBUTED)?;
         let nothing = MicroCredits::ZERO;
+        // Nothing limits what is only noted, but grants have an end.
+        live.team(presence.id).own.hint_limit(pool.annual);
         Ok(TeamEntry {
             id: presence.id,
             name: Arc::clone(&presence.name),

@@ -10,10 +10,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, HeaderMap};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
+use super::room::Part;
 use super::watch::Watch;
 
 /// How far a request got on its way out: facts, noted where they happen.
@@ -23,10 +25,16 @@ pub struct Progress {
     pub sent: Cell<bool>,
     /// All of it was handed to the upstream connection.
     pub body_ended: Cell<bool>,
+    /// When that was.
+    pub ended_at: Cell<Option<Instant>>,
     /// Why the client's body cannot be forwarded.
     pub fault: Cell<Option<BodyFault>>,
     /// Bytes of the body so far.
     pub body_bytes: Cell<u64>,
+    /// What the body may unfold to, where it is encoded.
+    pub unfolded_bytes: Cell<u64>,
+    /// How long the client's bytes were waited for before anything was sent.
+    pub waited: Cell<Duration>,
 }
 
 /// What is wrong with a client's body.
@@ -46,9 +54,17 @@ impl Progress {
         Rc::new(Self {
             sent: Cell::new(false),
             body_ended: Cell::new(false),
+            ended_at: Cell::new(None),
             fault: Cell::new(None),
             body_bytes: Cell::new(0),
+            unfolded_bytes: Cell::new(0),
+            waited: Cell::new(Duration::ZERO),
         })
+    }
+
+    /// The most bytes of text the body can have had, as far as it came.
+    pub fn most_bytes(&self) -> u64 {
+        self.body_bytes.get().max(self.unfolded_bytes.get())
     }
 }
 
@@ -62,6 +78,8 @@ pub struct BrokenBody;
 pub struct ForwardBody {
     /// Read ahead for pricing.
     read: VecDeque<Bytes>,
+    /// The room it takes, until all of it is sent on.
+    room: Option<Part>,
     /// The rest, where there is one.
     rest: Option<Incoming>,
     bound_bytes: u64,
@@ -83,18 +101,17 @@ pub struct BodyLimits {
 }
 
 impl ForwardBody {
-    /// A body of which `read` was read ahead already.
+    /// A body of which some was read ahead already.
     pub fn new(
-        read: VecDeque<Bytes>,
-        rest: Option<Incoming>,
+        ahead: ReadAhead,
         limits: BodyLimits,
         progress: Rc<Progress>,
         watch: Rc<Watch>,
     ) -> Self {
-        let rest = rest.filter(|rest| !rest.is_end_stream());
         let body = Self {
-            read,
-            rest,
+            read: ahead.pieces,
+            room: ahead.room,
+            rest: ahead.rest.filter(|rest| !rest.is_end_stream()),
             bound_bytes: limits.bound_bytes,
             idle: limits.idle,
             response_timeout: limits.response_timeout,
@@ -111,7 +128,9 @@ impl ForwardBody {
 
     /// From here on the upstream is awaited.
     fn ended(&self) {
-        self.progress.body_ended.set(true);
+        if !self.progress.body_ended.replace(true) {
+            self.progress.ended_at.set(Some(Instant::now()));
+        }
         self.watch.due_in(self.response_timeout);
     }
 
@@ -136,6 +155,9 @@ impl Body for ForwardBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
         if let Some(bytes) = self.read.pop_front() {
+            if self.read.is_empty() {
+                self.room = None;
+            }
             if self.is_end_stream() {
                 self.ended();
             }
@@ -193,7 +215,8 @@ impl Body for ForwardBody {
     }
 }
 
-/// Reads a body ahead for pricing, up to `bound` bytes. `Err` holds what was read of a larger one.
+/// A body, as far as it was read ahead for its price.
+#[derive(Debug, Default)]
 pub struct ReadAhead {
     /// The pieces read.
     pub pieces: VecDeque<Bytes>,
@@ -201,48 +224,89 @@ pub struct ReadAhead {
     pub bytes: usize,
     /// The rest, where the body goes on.
     pub rest: Option<Incoming>,
-    /// Whether this is the whole body.
-    pub whole: bool,
+    /// How it ended.
+    pub read: Read,
+    /// The room the pieces take.
+    room: Option<Part>,
+    /// How long the client's bytes were waited for.
+    pub waited: Duration,
+}
+
+/// How far a body was read ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Read {
+    /// Not at all.
+    #[default]
+    Nothing,
+    /// To its end.
+    Whole,
+    /// It is over the bound.
+    TooLarge,
+    /// There was no more room.
+    NoRoom,
 }
 
 impl ReadAhead {
-    /// Reads until the body ends or the bound is passed; the watch bounds the time.
+    /// A body of which nothing was read.
+    pub fn nothing(rest: Option<Incoming>) -> Self {
+        Self {
+            rest,
+            ..Self::default()
+        }
+    }
+
+    /// Reads until the body ends, the bound is passed, or there is no more room; the watch bounds the time.
     ///
     /// # Errors
     /// When the client's framing is broken.
     pub async fn read(
         mut body: Incoming,
         bound: usize,
+        mut room: Part,
         idle: Duration,
         watch: &Watch,
     ) -> Result<Self, BodyFault> {
         let mut ahead = Self {
-            pieces: VecDeque::new(),
-            bytes: 0,
-            rest: None,
-            whole: true,
+            read: Read::Whole,
+            ..Self::default()
         };
         while !body.is_end_stream() {
             watch.due_in(idle);
-            let next = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
+            let mut waits = None;
+            let next = std::future::poll_fn(|cx| {
+                let next = Pin::new(&mut body).poll_frame(cx);
+                if next.is_pending() {
+                    waits.get_or_insert_with(Instant::now);
+                }
+                next
+            });
             let next = watch.within(next).await.map_err(|_| BodyFault::Stalled)?;
+            if let Some(since) = waits {
+                ahead.waited = ahead.waited.saturating_add(since.elapsed());
+            }
             let Some(frame) = next else { break };
             let frame = frame.map_err(|_| BodyFault::Malformed)?;
             let Ok(bytes) = frame.into_data() else { break };
             ahead.bytes = ahead.bytes.saturating_add(bytes.len());
             ahead.pieces.push_back(bytes);
-            if ahead.bytes > bound {
-                ahead.whole = body.is_end_stream();
+            let read = match ahead.bytes {
+                bytes if bytes > bound => Read::TooLarge,
+                bytes if !room.resize(bytes) => Read::NoRoom,
+                _ => continue,
+            };
+            if !body.is_end_stream() {
+                ahead.read = read;
                 ahead.rest = Some(body);
-                return Ok(ahead);
+                break;
             }
         }
+        ahead.room = Some(room);
         Ok(ahead)
     }
 
     /// The body in one piece, if it is whole and not larger than `bound`.
     pub fn in_one_piece(&mut self, bound: usize) -> Option<Bytes> {
-        if !self.whole || self.bytes > bound {
+        if self.read != Read::Whole || self.bytes > bound {
             return None;
         }
         if self.pieces.len() > 1 {
@@ -284,7 +348,21 @@ impl Whole {
 
 /// Whether a body in this encoding can be read: identity, or none stated.
 pub fn is_plain(headers: &HeaderMap) -> bool {
-    headers
-        .get(http::header::CONTENT_ENCODING)
-        .is_none_or(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
+    encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// Deflate packs so many bytes into one at best (zlib's technical notes).
+const DEFLATE_MAX: u64 = 1_032;
+
+/// What a body of so many bytes unfolds to at most, where its encoding sets a limit.
+pub fn unfolded(headers: &HeaderMap, bytes: u64) -> Option<u64> {
+    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
+    let encoding = encodings.next()?.as_bytes();
+    let deflates = [&b"gzip"[..], b"x-gzip", b"deflate"];
+    let is_one = encodings.next().is_none();
+    let deflates = deflates
+        .iter()
+        .any(|name| encoding.eq_ignore_ascii_case(name));
+    (is_one && deflates).then(|| bytes.saturating_mul(DEFLATE_MAX))
 }

@@ -139,7 +139,7 @@ pub struct WorkerCounters {
     pub upstream_connections: [Count; UpstreamName::ALL.len()],
     /// From a request's head to the end of its answer.
     pub request_duration: Durations,
-    /// Head to head, without the upstream's share.
+    /// From a request's head to its sending, without waiting for the client's bytes.
     pub overhead: Durations,
     /// From the end of the request to the upstream's head.
     pub upstream_duration: Durations,

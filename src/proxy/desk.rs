@@ -3,7 +3,7 @@
 //! Nothing here is shared between threads but what [`Shared`] holds, and of that only atomics and the map of
 //! sessions are touched by a request.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::counters::{TeamCounters, WorkerCounters};
 use super::decision::DecisionRings;
 use super::identify::KeyCache;
+use super::room::Room;
 use super::sessions::Sessions;
 use super::snapshot::{Held, Presence, Snapshot, TeamEntry};
 use super::watch::{Watch, Watches};
@@ -53,10 +54,13 @@ pub struct Desk {
     pub keys: KeyCache,
     /// Told when the ledger raised grants.
     pub raised: Arc<Notify>,
+    /// What is read ahead of requests.
+    pub ahead: Rc<Room>,
+    /// What is kept of answers.
+    pub answers: Rc<Room>,
     holding: RefCell<Holding>,
     sink: RefCell<EventSink>,
     ids: RefCell<fastrand::Rng>,
-    price_bytes: Cell<usize>,
 }
 
 /// The newest snapshot, and the one in use.
@@ -65,9 +69,12 @@ struct Holding {
     held: Held,
 }
 
-/// The most bytes all requests of a worker together read ahead for pricing. What does not fit is not read, and
-/// is priced as a body that cannot be.
-const PRICE_BYTES_MAX: usize = 64 << 20;
+/// The most bytes of requests a worker reads ahead at a time. A body that does not fit is not read: it is priced
+/// by its size, and refused where that is not known either.
+const AHEAD_BYTES_MAX: usize = 64 << 20;
+/// The most bytes of answers a worker keeps to read what they say was used. What does not fit is not read, and
+/// costs its bound.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 impl Desk {
     /// A worker's desk. `seed` makes request ids unguessable: it comes from the system's generator.
@@ -79,10 +86,11 @@ impl Desk {
             raised: shared.ledger.raised(worker),
             watches: Rc::default(),
             keys: KeyCache::default(),
+            ahead: Room::new(AHEAD_BYTES_MAX),
+            answers: Room::new(ANSWER_BYTES_MAX),
             holding: RefCell::new(Holding { newest, held }),
             sink: RefCell::new(sink),
             ids: RefCell::new(fastrand::Rng::with_seed(seed)),
-            price_bytes: Cell::new(0),
             shared,
         }
     }
@@ -130,20 +138,6 @@ impl Desk {
         self.shared.draining.load(Ordering::Relaxed)
     }
 
-    /// Takes room for a body that is read ahead, if there is any left.
-    pub fn price_room(self: &Rc<Self>, bytes: usize) -> Option<PriceRoom> {
-        let used = self
-            .price_bytes
-            .get()
-            .checked_add(bytes)
-            .filter(|used| *used <= PRICE_BYTES_MAX)?;
-        self.price_bytes.set(used);
-        Some(PriceRoom {
-            desk: Rc::clone(self),
-            bytes,
-        })
-    }
-
     /// Whether one more request fits in `limit` for the process. Other workers are only asked when this one has
     /// its even share.
     pub fn has_room(&self, limit: usize) -> bool {
@@ -159,20 +153,6 @@ impl Desk {
             .map(|counters| counters.in_flight.get())
             .sum();
         all < u64::try_from(limit).unwrap_or(u64::MAX)
-    }
-}
-
-/// Room for a body that is read ahead; given back when dropped.
-pub struct PriceRoom {
-    desk: Rc<Desk>,
-    bytes: usize,
-}
-
-impl Drop for PriceRoom {
-    fn drop(&mut self) {
-        self.desk
-            .price_bytes
-            .set(self.desk.price_bytes.get().saturating_sub(self.bytes));
     }
 }
 

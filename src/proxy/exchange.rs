@@ -228,13 +228,8 @@ impl Exchange {
         known: &mut Known,
     ) -> Result<Box<Ticket>, Box<Refused>> {
         known.operation = Some(paid.operation);
-        let facts = match paid.endpoint.reads_request() {
-            true => {
-                self.request_facts(paid.endpoint, &parts.headers, outgoing)
-                    .await?
-            }
-            false => RequestFacts::default(),
-        };
+        let facts = self.request_facts(paid.endpoint, &parts.headers, outgoing);
+        let facts = facts.await?;
         let session = paid
             .session
             .and_then(|session| self.desk.shared.sessions.known(session));
@@ -243,12 +238,14 @@ impl Exchange {
             .and_then(|known| Some((NamedKind::Agent, known.agent.as_deref()?)));
         let in_body = facts.named.as_ref().map(|(kind, id)| (*kind, id.as_str()));
         let claims = self.claims(parts, key, paid.named.or(in_body).or(agent));
+        let body_bytes = self.most_bytes(&parts.headers, outgoing);
         let terms = self
             .held
             .card
-            .quote(paid.operation, &self.asked(paid, &facts, outgoing.bytes));
+            .quote(paid.operation, &self.asked(paid, &facts, body_bytes));
         let asked = Usage {
             units: facts.units.unwrap_or(1),
+            generations: facts.generations.unwrap_or(0),
             ..Usage::default()
         };
         let turn = paid.session.map(|id| Turn {

@@ -1,7 +1,7 @@
 //! To the upstream, and back to its response head; whose fault it is when there is none.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::header::HeaderValue;
 use http::request::Parts;
@@ -34,7 +34,6 @@ impl Exchange {
         S: Service<Forward, Response = Response<B>, Error = ForwardError>,
     {
         let forward = self.forward(name, parts, outgoing, ticket.is_some());
-        let request_bytes = self.progress.body_bytes.get();
         let sent = Instant::now();
         let response = self.watch.within(upstreams.call(forward)).await;
         let response = match response {
@@ -42,11 +41,16 @@ impl Exchange {
             Ok(Err(error)) => return Err(self.no_answer(&error)),
             Err(_) => return Err(self.too_late()),
         };
-        let after = sent.elapsed();
+        // An answer may come before its request is over: then it took no time at all.
+        let ended_at = self.progress.ended_at.get();
+        let after = ended_at.map_or(Duration::ZERO, |at| at.elapsed());
+        let own = sent.duration_since(self.started);
         let counters = self.desk.counters();
         counters.answered(name, response.status());
         counters.upstream_duration.note(after);
-        counters.overhead.note(sent.duration_since(self.started));
+        counters
+            .overhead
+            .note(own.saturating_sub(self.progress.waited.get()));
         let ticket = ticket.and_then(|mut ticket| {
             if !response.status().is_success() {
                 ticket.refused_upstream(response.status(), after);
@@ -54,9 +58,8 @@ impl Exchange {
             }
             let bound = self.limits().price_body_bytes;
             let readable = body::is_plain(response.headers());
-            let request_bytes = usize::try_from(request_bytes).unwrap_or(usize::MAX);
             let tap = match price {
-                Price::Paid(paid) => Tap::new(paid.endpoint, request_bytes, bound, readable),
+                Price::Paid(paid) => Tap::new(paid.endpoint, bound, readable),
                 Price::Free | Price::Composite(_) | Price::Unpriced(_) => Tap::flat(),
             };
             ticket.answered(response.status(), tap);
@@ -78,12 +81,8 @@ impl Exchange {
             idle: limits.idle_body_timeout,
             response_timeout: limits.response_timeout,
         };
-        let (read, rest) = match outgoing.ahead.take() {
-            Some(ahead) => (ahead.pieces, ahead.rest),
-            None => (VecDeque::new(), outgoing.body.take()),
-        };
         let (progress, watch) = (Rc::clone(&self.progress), Rc::clone(&self.watch));
-        let body = ForwardBody::new(read, rest, body_limits, progress, watch);
+        let body = ForwardBody::new(outgoing.take(), body_limits, progress, watch);
         let mut request = Request::new(body);
         *request.method_mut() = parts.method.clone();
         if let Some(path) = parts.uri.path_and_query() {

@@ -36,8 +36,6 @@ impl Present {
     pub const TAGS: Self = Self(1 << 2);
     /// `Accept`.
     pub const ACCEPT: Self = Self(1 << 3);
-    /// `Accept-Encoding`.
-    pub const ACCEPT_ENCODING: Self = Self(1 << 4);
     /// `Content-Encoding`.
     pub const CONTENT_ENCODING: Self = Self(1 << 5);
     /// `Content-Length`.
@@ -60,7 +58,6 @@ impl Present {
     fn named(name: &HeaderName) -> Self {
         match name.as_str().as_bytes() {
             b"accept" => Self::ACCEPT,
-            b"accept-encoding" => Self::ACCEPT_ENCODING,
             b"connection" => Self::CONNECTION,
             b"content-encoding" => Self::CONTENT_ENCODING,
             b"content-length" => Self::CONTENT_LENGTH,
@@ -136,8 +133,9 @@ pub fn for_upstream(headers: &mut HeaderMap, present: Present, host: HeaderValue
     if present.has(Present::EXPECT) {
         headers.remove(EXPECT);
     }
-    if readable && present.has(Present::ACCEPT_ENCODING) {
-        // What is metered must be read: a compressed answer could only be charged at its bound.
+    if readable {
+        // What is metered must be read: a compressed answer could only be charged at its bound. Said also where a
+        // client says nothing, since that allows any encoding (RFC 9110, section 12.5.3).
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
 }
@@ -186,6 +184,26 @@ mod tests {
             "x-unknown: b",
         ];
         assert_eq!(left, want);
+    }
+
+    #[test]
+    fn what_is_metered_is_asked_for_as_it_can_be_read() {
+        let check = |accepts: Option<&'static str>, readable: bool, want: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(accepts) = accepts {
+                headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(accepts));
+            }
+            let (present, host) = (Present::of(&headers), HeaderValue::from_static("h"));
+            for_upstream(&mut headers, present, host, readable);
+            let sent = headers
+                .get(ACCEPT_ENCODING)
+                .map(|sent| sent.to_str().unwrap());
+            assert_eq!(sent, want, "{accepts:?} {readable}");
+        };
+        check(Some("gzip"), true, Some("identity"));
+        check(None, true, Some("identity"));
+        check(Some("gzip"), false, Some("gzip"));
+        check(None, false, None);
     }
 
     #[test]

@@ -13,11 +13,11 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-use super::body::{self, BodyFault, ReadAhead};
+use super::body::{self, BodyFault, Read, ReadAhead};
 use super::exchange::Exchange;
 use super::headers::Present;
 use super::refusal::{Refusal, Refused};
-use crate::salesforce::call::{Call, Composite, Endpoint};
+use crate::salesforce::call::{Call, Composite, Endpoint, Needs};
 use crate::salesforce::composite;
 use crate::salesforce::routes;
 use crate::salesforce::tap::{self, RequestFacts};
@@ -26,8 +26,8 @@ use crate::salesforce::tap::{self, RequestFacts};
 pub(super) struct Outgoing {
     pub(super) ahead: Option<ReadAhead>,
     pub(super) body: Option<Incoming>,
-    /// Bytes, as stated or as read; 0 where neither is known.
-    pub(super) bytes: u64,
+    /// Bytes as they come, where that is known: stated, or read to the end.
+    bytes: Option<u64>,
     /// The client waits for a 100 before it sends.
     waits: bool,
 }
@@ -47,20 +47,23 @@ impl Outgoing {
         Self {
             ahead: None,
             body: Some(body),
-            bytes: stated.unwrap_or(0),
+            bytes: stated,
             waits: present.has(Present::EXPECT),
         }
     }
 
+    /// The body to send on.
+    pub(super) fn take(&mut self) -> ReadAhead {
+        let unread = self.body.take();
+        self.ahead
+            .take()
+            .unwrap_or_else(|| ReadAhead::nothing(unread))
+    }
+
     /// Reads off what a refused client is still sending, within bounds. One that waits for a 100 sends nothing.
     pub(super) async fn drain(&mut self) {
-        let ahead = self.ahead.take().and_then(|ahead| ahead.rest);
-        let rest = self
-            .body
-            .take()
-            .or(ahead)
-            .filter(|rest| !self.waits && !rest.is_end_stream());
-        if let Some(rest) = rest {
+        let rest = self.take().rest;
+        if let Some(rest) = rest.filter(|rest| !self.waits && !rest.is_end_stream()) {
             // Boxed: rare, and every request would carry its timer. Whether it ended or not: the answer follows.
             let _drained = Box::pin(timeout(DRAIN_TIME, read_off(rest))).await;
         }
@@ -82,7 +85,7 @@ impl Exchange {
     /// A body that says it is too large is refused before a byte of it is read.
     pub(super) fn is_not_too_large(&self, outgoing: &Outgoing) -> Result<(), Box<Refused>> {
         let bound = self.limits().body_bytes;
-        if outgoing.bytes > bound {
+        if outgoing.bytes.is_some_and(|bytes| bytes > bound) {
             Err(too_large(bound))
         } else {
             Ok(())
@@ -104,43 +107,81 @@ impl Exchange {
         Err(Refused::new(Refusal::Unpriced, detail))
     }
 
-    /// What the body says of the call's cost, where its endpoint has it in the body.
+    /// What the body says of the call's cost, as far as that must be known before it is forwarded.
     pub(super) async fn request_facts(
         &self,
         endpoint: Endpoint,
         headers: &HeaderMap,
         outgoing: &mut Outgoing,
     ) -> Result<RequestFacts, Box<Refused>> {
-        let body = self.read_ahead(outgoing).await?;
-        let plain = !self.present.has(Present::CONTENT_ENCODING) || body::is_plain(headers);
-        Ok(body
-            .filter(|_| plain)
-            .map(|body| tap::read_request(endpoint, &body))
-            .unwrap_or_default())
+        let needs = match endpoint.needs() {
+            Needs::Whole if !self.is_plain(headers) => Needs::Size, // whatever it says
+            needs => needs,
+        };
+        match needs {
+            Needs::Nothing => {}
+            Needs::Size if outgoing.bytes.is_some() => {}
+            Needs::Size => {
+                self.read_ahead(outgoing).await?;
+            }
+            Needs::Whole => {
+                let body = self.read_ahead(outgoing).await?;
+                let facts = body.map(|body| tap::read_request(endpoint, &body));
+                return Ok(facts.unwrap_or_default());
+            }
+        }
+        Ok(RequestFacts::default())
+    }
+
+    /// The most bytes of text the body can have: cheap is only what is known to be small.
+    pub(super) fn most_bytes(&self, headers: &HeaderMap, outgoing: &Outgoing) -> u64 {
+        let most = self.limits().body_bytes;
+        let Some(bytes) = outgoing.bytes.filter(|_| !self.is_plain(headers)) else {
+            return outgoing.bytes.unwrap_or(most);
+        };
+        let unfolded = body::unfolded(headers, bytes).unwrap_or(most).min(most);
+        self.progress.unfolded_bytes.set(unfolded);
+        unfolded
+    }
+
+    fn is_plain(&self, headers: &HeaderMap) -> bool {
+        !self.present.has(Present::CONTENT_ENCODING) || body::is_plain(headers)
     }
 
     /// Reads the body ahead, if it is small enough to be read at all.
     async fn read_ahead(&self, outgoing: &mut Outgoing) -> Result<Option<Bytes>, Box<Refused>> {
         let limits = self.limits();
         let bound = limits.price_body_bytes;
-        let expected = usize::try_from(outgoing.bytes).unwrap_or(usize::MAX);
-        let room = if expected == 0 { bound } else { expected };
+        let stated = outgoing
+            .bytes
+            .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        if stated.is_some_and(|bytes| bytes > bound) {
+            return Ok(None);
+        }
         let Some(body) = outgoing.body.take() else {
             return Ok(None);
         };
-        let Some(_room) = self.desk.price_room(room).filter(|_| expected <= bound) else {
-            outgoing.body = Some(body);
-            return Ok(None);
-        };
-        let read = ReadAhead::read(body, bound, limits.idle_body_timeout, &self.watch).await;
+        let room = self.desk.ahead.part();
+        let read = ReadAhead::read(body, bound, room, limits.idle_body_timeout, &self.watch).await;
         let mut ahead = read.map_err(body_fault)?;
-        let whole = ahead.in_one_piece(bound);
-        outgoing.bytes = outgoing
-            .bytes
-            .max(u64::try_from(ahead.bytes).unwrap_or(u64::MAX));
+        self.progress.waited.set(ahead.waited);
+        let (read, whole) = (ahead.read, ahead.in_one_piece(bound));
+        if read == Read::Whole {
+            outgoing.bytes = u64::try_from(ahead.bytes).ok();
+        }
         outgoing.ahead = Some(ahead);
+        if read == Read::NoRoom && outgoing.bytes.is_none() {
+            return Err(no_room());
+        }
         Ok(whole)
     }
+}
+
+/// A body whose price cannot be told: it is not free, and what it may cost at most nobody could pay.
+fn no_room() -> Box<Refused> {
+    let detail =
+        "too many bodies are read for their price at once; try again, or send a Content-Length";
+    Refused::new(Refusal::Overloaded, detail)
 }
 
 /// Takes `/k/<key>` off the path: from here on it is as if the key had come in the header.

@@ -1,9 +1,10 @@
 //! The guard of an admitted request: it holds what was reserved and notes how far the exchange got.
 //!
-//! Dropping it settles, exactly once, by the one table in [`settlement`]; it decides nothing itself.
+//! Dropping it settles, exactly once, by the one table in [`settlement`](crate::budget::settlement); it decides nothing itself.
+
+mod settle;
 
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use compact_str::CompactString;
@@ -12,16 +13,15 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::body::Progress;
-use super::counters::Outcome;
 use super::desk::Desk;
-use super::identify::{Because, Payer};
+use super::identify::Payer;
+use super::room::Part;
 use super::snapshot::{Held, TeamEntry};
 use crate::budget::books::Reservation;
 use crate::budget::credits::MicroCredits;
-use crate::budget::operation::Source;
-use crate::budget::settlement::{self, Charge, Reached, Seen};
+use crate::budget::settlement::Reached;
 use crate::budget::usage::Usage;
-use crate::ledger::event::{Confidence, Event, EventKind, RequestId, SessionRow};
+use crate::ledger::event::RequestId;
 use crate::rates::quote::Terms;
 use crate::salesforce::tap::{Learned, Tap};
 
@@ -35,8 +35,18 @@ pub struct Ticket {
     session: Option<TurnOf>,
     facts: Facts,
     tap: Option<Tap>,
+    /// The room for what the tap keeps.
+    kept: Option<Part>,
+    finished: Option<Finished>,
     answer: Answer,
     progress: Rc<Progress>,
+}
+
+/// What an answer that is over came to.
+struct Finished {
+    learned: Learned,
+    usage: Usage,
+    price: MicroCredits,
 }
 
 /// What is known of the request when it is admitted.
@@ -53,7 +63,7 @@ pub struct Facts {
     pub continued: bool,
     /// The team was below its trip point.
     pub below_trip: bool,
-    /// What the request itself says it uses; charged where the answer does not tell.
+    /// What the request itself says it uses; counted where the answer does not tell, or tells less.
     pub asked: Usage,
 }
 
@@ -100,6 +110,8 @@ impl Ticket {
             session,
             facts,
             tap: None,
+            kept: None,
+            finished: None,
             answer,
             progress,
         })
@@ -132,6 +144,7 @@ impl Ticket {
     pub fn answered(&mut self, status: StatusCode, tap: Tap) {
         self.answer = Answer::Streaming(status.as_u16());
         self.tap = Some(tap);
+        self.kept = Some(self.desk.answers.part());
     }
 
     /// The answer ended as it should.
@@ -143,13 +156,44 @@ impl Ticket {
 
     /// Bytes of the answer; the credits by which what was seen is now over the bound.
     pub fn pass(&mut self, bytes: &bytes::Bytes) -> Option<MicroCredits> {
-        let tap = self.tap.as_mut()?;
+        let (tap, kept) = (self.tap.as_mut()?, self.kept.as_mut()?);
         tap.pass(bytes);
+        if !kept.resize(tap.held_bytes()) {
+            tap.let_go();
+            let _smaller = kept.resize(0);
+        }
         let units = tap.units_so_far();
         if units == 0 {
             return None;
         }
-        let price = self.terms.price(&Usage::of_units(units));
+        self.over_bound(self.terms.price(&Usage::of_units(units)))
+    }
+
+    /// Whether the answer may end with these bytes, and what it came to be known by its end only.
+    pub fn may_end_with(&self, bytes: &bytes::Bytes) -> bool {
+        self.tap.as_ref().is_some_and(|tap| tap.may_end_with(bytes))
+    }
+
+    /// The answer is over, its last bytes not yet passed on; the credits by which it came to more than the bound.
+    pub fn finish(&mut self) -> Option<MicroCredits> {
+        let learned = self.learned();
+        let (usage, price) = self.metered(Reached::Complete, &learned);
+        self.finished = Some(Finished {
+            learned,
+            usage,
+            price,
+        });
+        self.over_bound(price)
+    }
+
+    fn learned(&mut self) -> Learned {
+        let request_bytes = self.progress.most_bytes();
+        let tap = self.tap.as_mut();
+        tap.map(|tap| tap.learned(request_bytes))
+            .unwrap_or_default()
+    }
+
+    fn over_bound(&self, price: MicroCredits) -> Option<MicroCredits> {
         let bound = self.reservation.as_ref()?.bound;
         price
             .checked_sub(bound)
@@ -187,176 +231,19 @@ impl Drop for Ticket {
             return;
         };
         let (reached, status) = self.reached();
-        let learned = self.tap.as_mut().map(Tap::learned).unwrap_or_default();
-        self.settle(reservation, reached, status, learned);
-    }
-}
-
-impl Ticket {
-    /// Brings facts and table together, then the counters, then the event.
-    fn settle(
-        &mut self,
-        reservation: Reservation,
-        reached: Reached,
-        status: u16,
-        learned: Learned,
-    ) {
-        let (usage, metered) = self.metered(reached, &learned);
-        let seen = Seen {
-            metered,
-            turn_over: learned.turn_over,
-            error_inside: learned.error_inside,
-            on_late_5xx: self.held.checked.gateway.limits.on_late_5xx,
-        };
-        let charge = settlement::charge(reached, &self.terms.quote, &seen);
-        let (source, estimate) = (reservation.source, reservation.estimate);
-        let credits = charge.credits();
-        let session = self.session_after(estimate, charge, &learned);
-        let Some(team) = self.held.team(self.payer.team) else {
-            return;
-        };
-        match charge {
-            Charge::Void => self.held.live.books.void(&team.books, reservation),
-            Charge::Measured(_) | Charge::Partial(_) | Charge::Uncertain(_) => {
-                self.held
-                    .live
-                    .books
-                    .settle(&team.books, reservation, credits);
-                if credits > estimate {
-                    self.held
-                        .live
-                        .books
-                        .show(&team.books, &team.limits, &self.held.pool);
+        let finished = match self.finished.take() {
+            Some(finished) if reached == Reached::Complete => finished,
+            finished => {
+                let learned = finished.map(|finished| finished.learned);
+                let learned = learned.unwrap_or_else(|| self.learned());
+                let (usage, price) = self.metered(reached, &learned);
+                Finished {
+                    learned,
+                    usage,
+                    price,
                 }
             }
-        }
-        if self.payer.because == Because::Named {
-            team.presence
-                .by_name_in_flight
-                .fetch_sub(1, Ordering::Relaxed);
-        }
-        if let Some(counters) = self.desk.team_counters(team) {
-            counters.ended(
-                self.terms.quote.operation,
-                self.payer.class,
-                outcome(charge),
-                credits,
-            );
-        }
-        let event = self.event(source, estimate, charge, usage, status, session);
-        self.desk.record(event);
-    }
-
-    /// What was used, and its price. An answer that could not be read costs what the request says, or the bound.
-    fn metered(&self, reached: Reached, learned: &Learned) -> (Usage, MicroCredits) {
-        let over = matches!(reached, Reached::Complete | Reached::Streaming);
-        match learned.usage {
-            Some(usage) => (usage, self.terms.price(&usage)),
-            None if reached == Reached::Complete => {
-                let usage = Usage {
-                    estimated: true,
-                    ..self.facts.asked
-                };
-                (usage, self.terms.quote.bound)
-            }
-            None if over => (self.facts.asked, MicroCredits::ZERO),
-            None => (Usage::default(), MicroCredits::ZERO),
-        }
-    }
-
-    /// Brings the conversation up to date; what is left to write down.
-    fn session_after(
-        &self,
-        estimate: MicroCredits,
-        charge: Charge,
-        learned: &Learned,
-    ) -> Option<Box<SessionRow>> {
-        let sessions = &self.desk.shared.sessions;
-        if let Some(turn) = &self.session {
-            let unpaid = turn.pays_opening && charge == Charge::Void;
-            return sessions
-                .turn_settled(&turn.session, estimate, charge.credits(), unpaid)
-                .map(Box::new);
-        }
-        let opened = learned.session.as_ref()?;
-        let agent = self
-            .payer
-            .named
-            .as_ref()
-            .map(|(_, id)| id.clone())
-            .unwrap_or_default();
-        let row = SessionRow {
-            session: opened.clone(),
-            agent,
-            team: self.team()?.id,
-            charged: charge.credits(),
-            opened_below_trip: self.facts.below_trip,
-            opening_paid: true,
-            last_used: self.facts.at,
-            version: 1,
         };
-        sessions.opened(row.clone());
-        Some(Box::new(row))
-    }
-
-    fn event(
-        &mut self,
-        source: Source,
-        estimate: MicroCredits,
-        charge: Charge,
-        usage: Usage,
-        status: u16,
-        session: Option<Box<SessionRow>>,
-    ) -> Event {
-        let kind = match charge {
-            Charge::Void => EventKind::Void,
-            Charge::Measured(_) => EventKind::Measured,
-            Charge::Partial(_) => EventKind::Partial,
-            Charge::Uncertain(_) => EventKind::Uncertain,
-        };
-        let measured = matches!(charge, Charge::Measured(_) | Charge::Void) && !usage.estimated;
-        let elapsed = self.facts.started.elapsed();
-        Event {
-            at: self.facts.at,
-            request: self.facts.request,
-            period: self.held.live.books.period.name,
-            team: self
-                .team()
-                .map_or(crate::ledger::event::TeamId(0), |team| team.id),
-            operation: self.terms.quote.operation,
-            class: self.payer.class,
-            source,
-            credits: charge.credits(),
-            estimate,
-            kind,
-            confidence: if measured {
-                Confidence::Measured
-            } else {
-                Confidence::Estimated
-            },
-            shadow: self.facts.shadow,
-            continued: self.facts.continued,
-            named: self.payer.named.take(),
-            agent_type: self.payer.agent_type.take(),
-            key: self
-                .payer
-                .key
-                .as_ref()
-                .map(|key| std::sync::Arc::clone(&key.name)),
-            tags: self.payer.tags.take(),
-            usage,
-            status,
-            duration_ms: u32::try_from(elapsed.as_millis()).unwrap_or(u32::MAX),
-            session,
-        }
-    }
-}
-
-const fn outcome(charge: Charge) -> Outcome {
-    match charge {
-        Charge::Void => Outcome::Void,
-        Charge::Measured(_) => Outcome::Measured,
-        Charge::Partial(_) => Outcome::Partial,
-        Charge::Uncertain(_) => Outcome::Uncertain,
+        self.settle(reservation, reached, status, finished);
     }
 }

@@ -1,17 +1,19 @@
 //! From a request's facts to estimate and bound, and from what was used to the price.
 
+use std::collections::BTreeMap;
+
 use super::card::{Card, Large, Line, Unread};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::Operation;
 use crate::budget::settlement::Quote;
-use crate::budget::usage::Usage;
+use crate::budget::usage::{Usage, tokens_of};
 
 /// What a request says about its own cost.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked<'a> {
-    /// Rows, records, inputs or prompts in the body; `None` where they could not be read.
+    /// Rows, records or inputs in the body; `None` where they could not be read.
     pub units: Option<u64>,
-    /// Bytes of the body.
+    /// Bytes of the body, or the most they can be where nobody knows.
     pub body_bytes: u64,
     /// Output tokens the request allows; `None` where it sets no limit.
     pub output_tokens: Option<u64>,
@@ -48,19 +50,18 @@ pub struct Terms {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
     Free,
-    Call { large: Option<Large>, calls: u64 },
+    Call { large: Option<Large> },
     Actions { left: MicroCredits },
     Units { per: u64 },
     Tokens { per: u64 },
 }
 
-/// Bytes that make a token where nobody counted them (design.md, section 8).
-pub const BYTES_PER_TOKEN: u64 = 4;
-
-/// Tokens of so many bytes of text, rounded up.
-pub fn tokens_of(bytes: u64) -> u64 {
-    bytes.div_ceil(BYTES_PER_TOKEN)
-}
+/// A request that asks for more generations than this is reserved for these: the most `n` of the LLM Open
+/// Connector's specification, and no other of these APIs takes more.
+const GENERATIONS_MAX: u64 = 128;
+/// The same for output tokens: no model offered writes more in one answer. What is used beyond either is charged
+/// all the same, and covered before it passes; here it only keeps a made-up number out of the ledger's grants.
+const OUTPUT_TOKENS_MAX: u64 = 1 << 17;
 
 impl Card {
     /// Prices a request before it is forwarded.
@@ -83,18 +84,8 @@ impl Card {
         match self.line(operation) {
             Line::Free => terms(zero, zero, zero, Rule::Free, zero),
             Line::PerCall { price, large, max } => {
-                let calls = asked.units.unwrap_or(1).max(1);
-                let bound = times(*max, calls);
-                terms(
-                    bound,
-                    bound,
-                    *price,
-                    Rule::Call {
-                        large: *large,
-                        calls,
-                    },
-                    times(*price, calls),
-                )
+                let rule = Rule::Call { large: *large };
+                terms(*max, *max, *price, rule, *price)
             }
             Line::PerAction {
                 price,
@@ -103,9 +94,11 @@ impl Card {
                 conversation_max,
             } => self.quote_turn(asked, (*price, *estimate, *max), *conversation_max),
             Line::PerUnit { price, per, unread } => {
+                // Nothing asked for is reserved as one: that the answer says nothing was done is not known yet.
                 let units = asked
                     .units
-                    .unwrap_or_else(|| unread.units(asked.body_bytes));
+                    .unwrap_or_else(|| unread.units(asked.body_bytes))
+                    .max(1);
                 let bound = units_price(*price, units, *per);
                 terms(bound, bound, *price, Rule::Units { per: *per }, bound)
             }
@@ -116,21 +109,15 @@ impl Card {
                 default_price,
                 output_tokens,
             } => {
-                let tier = models.get(asked.model).and_then(|tier| tiers.get(tier));
+                let tier = tier_of(models, asked.model).and_then(|tier| tiers.get(tier));
                 let price = *tier.unwrap_or(default_price);
                 let output = asked.output_tokens.unwrap_or(*output_tokens);
-                let output = output.saturating_mul(asked.generations.unwrap_or(1).max(1));
-                let input = tokens_of(asked.body_bytes);
-                let calls = asked.units.unwrap_or(1).max(1);
-                let each = times(price, input.saturating_add(output).div_ceil(*per));
-                let bound = times(each, calls);
-                terms(
-                    bound,
-                    bound,
-                    price,
-                    Rule::Tokens { per: *per },
-                    times(price, calls),
-                )
+                let generations = asked.generations.unwrap_or(1).clamp(1, GENERATIONS_MAX);
+                let output = output.min(OUTPUT_TOKENS_MAX.max(*output_tokens));
+                let output = output.saturating_mul(generations);
+                let tokens = tokens_of(asked.body_bytes).saturating_add(output);
+                let bound = tokens_price(price, tokens, *per);
+                terms(bound, bound, price, Rule::Tokens { per: *per }, price)
             }
         }
     }
@@ -179,10 +166,7 @@ impl Terms {
             bound: price,
             base: price,
         };
-        let rule = Rule::Call {
-            large: None,
-            calls: 1,
-        };
+        let rule = Rule::Call { large: None };
         Self {
             quote,
             opening: MicroCredits::ZERO,
@@ -195,7 +179,7 @@ impl Terms {
     pub fn fixed_price(&self) -> Option<MicroCredits> {
         match self.rule {
             Rule::Free => Some(MicroCredits::ZERO),
-            Rule::Call { large: None, calls } => Some(times(self.price, calls)),
+            Rule::Call { large: None } => Some(self.price),
             Rule::Call { large: Some(_), .. }
             | Rule::Actions { .. }
             | Rule::Units { .. }
@@ -207,33 +191,40 @@ impl Terms {
     pub fn price(&self, usage: &Usage) -> MicroCredits {
         match self.rule {
             Rule::Free => MicroCredits::ZERO,
-            Rule::Call {
-                large: Some(large),
-                calls,
-            } if usage.generations > 1
-                || usage.tokens() > large.over_tokens.saturating_mul(calls) =>
+            Rule::Call { large: Some(large) }
+                if usage.generations > 1 || usage.tokens() > large.over_tokens =>
             {
-                times(large.price, calls)
+                large.price
             }
-            Rule::Call { calls, .. } => times(self.price, calls),
-            Rule::Actions { left } => add(self.opening, times(self.price, usage.units).min(left)),
+            Rule::Call { .. } => self.price,
+            Rule::Actions { left } => {
+                let actions = units_price(self.price, usage.units, 1);
+                add(self.opening, actions.min(left))
+            }
             Rule::Units { per } => units_price(self.price, usage.units, per),
-            Rule::Tokens { per } => times(self.price, usage.tokens().div_ceil(per).max(1)),
+            Rule::Tokens { per } => tokens_price(self.price, usage.tokens(), per),
         }
     }
 
-    /// Whether the price depends on tokens, so that an answer without them is estimated from its text.
-    pub const fn counts_tokens(&self) -> bool {
-        matches!(
-            self.rule,
-            Rule::Tokens { .. } | Rule::Call { large: Some(_), .. }
-        )
-    }
-
-    /// Whether the call costs nothing, whatever it uses.
+    /// Whether the call costs nothing, whatever it uses: by the card, as a preview, or because the conversation has
+    /// reached its most. A bound that merely came out as nothing proves nothing.
     pub const fn is_free(&self) -> bool {
-        self.quote.bound.is_zero() && self.quote.estimate.is_zero()
+        let is_proven = match self.rule {
+            Rule::Free | Rule::Actions { .. } => true,
+            Rule::Call { .. } | Rule::Units { .. } | Rule::Tokens { .. } => self.price.is_zero(),
+        };
+        is_proven && self.quote.bound.is_zero() && self.quote.estimate.is_zero()
     }
+}
+
+/// A model's tier, in whatever case it is written: names are one whatever their case, and a dearer model must not
+/// become a cheap one by its spelling.
+fn tier_of<'c>(models: &'c BTreeMap<String, String>, model: &str) -> Option<&'c String> {
+    let in_another_case = || {
+        let mut models = models.iter();
+        models.find_map(|(known, tier)| known.eq_ignore_ascii_case(model).then_some(tier))
+    };
+    models.get(model).or_else(in_another_case)
 }
 
 impl Unread {
@@ -251,10 +242,15 @@ fn add(a: MicroCredits, b: MicroCredits) -> MicroCredits {
     a.checked_add(b).unwrap_or(MicroCredits::MAX)
 }
 
-fn times(price: MicroCredits, count: u64) -> MicroCredits {
-    units_price(price, count, 1)
+/// Started blocks of `per` tokens, at least one.
+fn tokens_price(block: MicroCredits, tokens: u64, per: u64) -> MicroCredits {
+    units_price(block, tokens.div_ceil(per).max(1), 1)
 }
 
 fn units_price(price: MicroCredits, units: u64, per: u64) -> MicroCredits {
     price.for_units(units, per).unwrap_or(MicroCredits::MAX)
 }
+
+#[cfg(test)]
+#[path = "quote_tests.rs"]
+mod tests;

@@ -33,12 +33,23 @@ pub fn opened_session(answer: &[u8]) -> Option<CompactString> {
 pub struct Turn {
     outputs: Vec<u64>,
     progress: Vec<u64>,
-    /// `END_OF_TURN` or a message that ends a turn was seen.
-    pub over: bool,
+    end: End,
     /// An Error message was seen.
     pub error_inside: bool,
     /// Something could not be read, so that the count may be too low.
     pub unreadable: bool,
+}
+
+/// How far a turn is from its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum End {
+    /// It goes on.
+    #[default]
+    Open,
+    /// It ends here if nothing follows.
+    Answered,
+    /// It is over.
+    Over,
 }
 
 impl Turn {
@@ -48,24 +59,25 @@ impl Turn {
         u64::try_from(most).unwrap_or(u64::MAX)
     }
 
-    /// Reads the answer of a synchronous turn.
+    /// Whether the turn came to its end: a stream's by its last event, since an agent may ask, fail or hand over and
+    /// go on to run actions.
+    pub fn is_over(&self) -> bool {
+        self.end != End::Open
+    }
+
+    /// Reads the answer of a synchronous turn: nothing follows it, so whatever an agent ends with ends the turn.
     pub fn read_answer(&mut self, answer: &[u8]) {
         match serde_json::from_slice::<Frame<'_>>(answer) {
-            Ok(frame) => self.frame(&frame),
+            Ok(frame) => frame.each(|message| {
+                if self.message(message) != Says::More {
+                    self.end = End::Over;
+                }
+            }),
             Err(_) => self.unreadable = true,
         }
     }
 
-    fn frame(&mut self, frame: &Frame<'_>) {
-        let many = frame.messages.iter().flatten();
-        frame
-            .message
-            .iter()
-            .chain(many)
-            .for_each(|message| self.message(message));
-    }
-
-    fn message(&mut self, message: &Message<'_>) {
+    fn message(&mut self, message: &Message<'_>) -> Says {
         for result in message.result.iter().flatten() {
             if let Some(action) = result.kind.strip_prefix("copilotActionOutput/") {
                 note(&mut self.outputs, action);
@@ -77,26 +89,51 @@ impl Turn {
                     &mut self.progress,
                     message.message.as_deref().unwrap_or_default(),
                 );
+                Says::More
             }
-            "Error" => self.error_inside = true,
-            // What ends a turn: an answer, a question back, a hand-over, the end.
-            "EndOfTurn" | "Inform" | "Inquire" | "Confirm" | "Escalate" | "SessionEnded"
-            | "Failure" => {
-                self.over = true;
+            "Error" => {
+                self.error_inside = true;
+                Says::More
             }
-            _ => {}
+            "EndOfTurn" | "SessionEnded" => Says::End,
+            "Inform" => Says::Answer,
+            "Inquire" | "Confirm" | "Escalate" | "Failure" => Says::Other,
+            _ => Says::More,
         }
     }
 }
 
+/// What a message says of its turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Says {
+    /// It goes on.
+    More,
+    /// It ends here.
+    End,
+    /// It ends here if nothing follows.
+    Answer,
+    /// A question back, a hand-over, a failure: it ends here if the answer does.
+    Other,
+}
+
 impl sse::Events for Turn {
     fn event(&mut self, name: &[u8], data: Option<&[u8]>) {
+        if self.end == End::Answered {
+            self.end = End::Open;
+        }
         if name == b"TEXT_CHUNK" {
             return; // most of a stream, and says nothing of actions
         }
         let frame = data.map(serde_json::from_slice::<Frame<'_>>);
         match frame {
-            Some(Ok(frame)) => self.frame(&frame),
+            Some(Ok(frame)) => frame.each(|message| {
+                let says = self.message(message);
+                self.end = match (self.end, says) {
+                    (End::Over, _) | (_, Says::End) => End::Over,
+                    (_, Says::Answer) => End::Answered,
+                    (_, Says::More | Says::Other) => End::Open,
+                };
+            }),
             Some(Err(_)) | None => self.unreadable = true,
         }
     }
@@ -118,6 +155,13 @@ struct Frame<'a> {
     message: Option<Message<'a>>,
     #[serde(default, borrow)]
     messages: Option<Vec<Message<'a>>>,
+}
+
+impl<'a> Frame<'a> {
+    fn each(&self, read: impl FnMut(&Message<'a>)) {
+        let many = self.messages.iter().flatten();
+        self.message.iter().chain(many).for_each(read);
+    }
 }
 
 #[derive(Deserialize)]
@@ -159,7 +203,7 @@ mod tests {
         reader.read(stream.concat().as_bytes(), &mut turn);
         let got = (
             turn.actions(),
-            turn.over,
+            turn.is_over(),
             turn.error_inside,
             turn.unreadable,
         );
@@ -184,12 +228,37 @@ mod tests {
     }
 
     #[test]
+    fn only_an_end_or_a_last_answer_ends_a_stream() {
+        let event = |name: &str, kind: &str| {
+            format!("event: {name}\ndata: {{\"message\":{{\"type\":\"{kind}\"}}}}\n\n")
+        };
+        let inform = event("INFORM", "Inform");
+        let over = |stream: &[&str], over| check(stream, (0, over, false, false));
+        for (name, kind) in [
+            ("INQUIRE", "Inquire"),
+            ("CONFIRM", "Confirm"),
+            ("ESCALATE", "Escalate"),
+            ("FAILURE", "Failure"),
+        ] {
+            let other = event(name, kind);
+            over(&[&other], false);
+            over(&[&other, &inform], true);
+            over(&[&inform, &other], false);
+            over(&[&other, END], true);
+        }
+        over(&[&inform, "event: TEXT_CHUNK\ndata: {}\n\n"], false);
+        over(&[&event("SESSION_ENDED", "SessionEnded")], true);
+        let both = r#"{"messages":[{"type":"Inform"},{"type":"Escalate"}]}"#;
+        over(&[&format!("event: INFORM\ndata: {both}\n\n")], false);
+    }
+
+    #[test]
     fn both_shapes_of_an_answer_are_read() {
         let check = |answer: &str, want: (u64, bool, bool)| {
             let mut turn = Turn::default();
             turn.read_answer(answer.as_bytes());
             assert_eq!(
-                (turn.actions(), turn.over, turn.unreadable),
+                (turn.actions(), turn.is_over(), turn.unreadable),
                 want,
                 "{answer}"
             );

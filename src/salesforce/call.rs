@@ -107,16 +107,24 @@ pub enum Composite {
     Graph,
 }
 
+/// What must be known of a request's body before it is forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing: price and payer do not depend on it.
+    Nothing,
+    /// How large it is; as a rule its head says so.
+    Size,
+    /// What it says.
+    Whole,
+}
+
 impl Endpoint {
-    /// Whether the request body decides the price or the payer, so that it is read before forwarding.
-    pub const fn reads_request(self) -> bool {
+    /// What the price or the payer depends on. The Models API has no field that limits a generation's output.
+    pub const fn needs(self) -> Needs {
         match self {
-            Self::SessionOpen | Self::Turn | Self::TurnStream => false,
-            Self::PromptTemplate
-            | Self::Generation
-            | Self::ChatGeneration
-            | Self::Embeddings
-            | Self::Predict => true,
+            Self::SessionOpen | Self::Turn | Self::TurnStream => Needs::Nothing,
+            Self::Generation | Self::ChatGeneration => Needs::Size,
+            Self::PromptTemplate | Self::Embeddings | Self::Predict => Needs::Whole,
         }
     }
 }

@@ -64,8 +64,7 @@ fn is_harmless_request(request: &SubRequest<'_>) -> bool {
         format!("/services/data/{path}")
     };
     match routes::recognise(&method, &absolute) {
-        // A reference such as @{ref.id} is filled in by Salesforce, after we looked.
-        _ if path.contains('@') && !path.to_ascii_lowercase().contains("/sobjects/") => false,
+        _ if !references_stay_in_records(&absolute) => false,
         Ok(Some(call)) => match call.price {
             Price::Free => true,
             Price::Paid(_) | Price::Composite(_) => false,
@@ -73,6 +72,22 @@ fn is_harmless_request(request: &SubRequest<'_>) -> bool {
         },
         Ok(None) | Err(_) => false,
     }
+}
+
+/// A reference such as `@{a.id}` is filled in by Salesforce after we looked, with what a client may have put into a
+/// record. It can lead nowhere but to records only where `/services/data/vN/sobjects/` stands before it.
+fn references_stay_in_records(path: &str) -> bool {
+    let Some((literal, _)) = path.split_once('@') else {
+        return true;
+    };
+    let mut segments = literal.split('/');
+    let mut next_is = |word: &str| segments.next() == Some(word);
+    next_is("")
+        && next_is("services")
+        && next_is("data")
+        && segments.next().is_some_and(routes::is_version)
+        && segments.next() == Some("sobjects")
+        && segments.next().is_some()
 }
 
 #[cfg(test)]
@@ -100,6 +115,20 @@ mod tests {
             false,
         );
         check(Composite::Composite, &composite(hidden), false);
+        let reference = |url: &str, want| {
+            let request = format!(r#"{{"method":"POST","url":"{url}"}}"#);
+            check(Composite::Composite, &composite(&request), want);
+        };
+        reference("/services/data/v60.0/sobjects/@{a.type}/@{a.id}", true);
+        reference("/services/data/v60.0/@{a.path}/sobjects/x", false);
+        reference("/services/data/@{a.v}/sobjects/x", false);
+        reference("/services/@{a.x}/v60.0/sobjects/x", false);
+        reference("/services/apexrest/sobjects/@{a.x}", false);
+        reference("/services/data/v60.0/chatter/sobjects/@{a.x}", false);
+        reference("/services/data/v60.0/sobjects@{a.x}", false);
+        let relative =
+            r#"{"batchRequests":[{"method":"GET","url":"v60.0/sobjects/Account/@{a.id}"}]}"#;
+        check(Composite::Batch, relative, true);
         check(Composite::Composite, "{}", false);
         let batch =
             r#"{"batchRequests":[{"method":"POST","url":"v60.0/smartdatadiscovery/predict"}]}"#;

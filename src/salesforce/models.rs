@@ -55,12 +55,14 @@ struct GenerationAnswer<'a> {
     generation: Option<Generated<'a>>,
     #[serde(default, borrow)]
     more_generations: Option<Vec<Generated<'a>>>,
+    #[serde(default, borrow)]
+    prompt: Option<Cow<'a, str>>,
     #[serde(default)]
     parameters: Option<Parameters>,
 }
 
 /// What a generation used: the answer's `parameters.usage`, else estimated from its text.
-pub fn generation_usage(request_bytes: usize, answer: &[u8]) -> Option<Usage> {
+pub fn generation_usage(request_bytes: u64, answer: &[u8]) -> Option<Usage> {
     if let Some(stated) = tokens::stated_once(answer) {
         return Some(stated);
     }
@@ -76,7 +78,8 @@ pub fn generation_usage(request_bytes: usize, answer: &[u8]) -> Option<Usage> {
         .filter_map(|generated| generated.text.as_ref())
         .map(|text| text.len())
         .sum();
-    Some(stated.unwrap_or_else(|| tokens::estimated(request_bytes, bytes)))
+    let prompt = tokens::bytes(answer.prompt.as_deref(), request_bytes);
+    Some(stated.unwrap_or_else(|| tokens::estimated(prompt, bytes)))
 }
 
 #[derive(Deserialize)]
@@ -101,7 +104,7 @@ struct ChatGeneration<'a> {
 }
 
 /// What a chat generation used: `generationDetails.parameters.usage`, else estimated from its text.
-pub fn chat_usage(request_bytes: usize, answer: &[u8]) -> Option<Usage> {
+pub fn chat_usage(request_bytes: u64, answer: &[u8]) -> Option<Usage> {
     if let Some(stated) = tokens::stated_once(answer) {
         return Some(stated);
     }
@@ -127,7 +130,7 @@ struct EmbeddingsAnswer {
 }
 
 /// What embeddings used: one unit an embedding, and the tokens stated.
-pub fn embeddings_usage(request_bytes: usize, answer: &[u8]) -> Option<Usage> {
+pub fn embeddings_usage(request_bytes: u64, answer: &[u8]) -> Option<Usage> {
     let answer: EmbeddingsAnswer = serde_json::from_slice(answer).ok()?;
     let stated = answer
         .parameters
@@ -174,6 +177,8 @@ mod tests {
     fn without_usage_text_is_counted() {
         let generation = br#"{"generation":{"generatedText":"12345678\u0041"},"parameters":null}"#;
         check(generation_usage(41, generation), (0, 11, 3, true));
+        let told = br#"{"generation":{"generatedText":"1"},"prompt":"12345"}"#;
+        check(generation_usage(41, told), (0, 2, 1, true));
         assert_eq!(generation_usage(41, b"<html>"), None);
     }
 

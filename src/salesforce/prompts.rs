@@ -74,9 +74,9 @@ struct Generation<'a> {
 }
 
 /// What a generation used, estimated from the resolved prompt and the texts; units are the generations.
-pub fn usage(request_bytes: usize, answer: &[u8]) -> Option<Usage> {
+pub fn usage(request_bytes: u64, answer: &[u8]) -> Option<Usage> {
     let answer: Answer<'_> = serde_json::from_slice(answer).ok()?;
-    let prompt = answer.prompt.map_or(request_bytes, |prompt| prompt.len());
+    let prompt = tokens::bytes(answer.prompt.as_deref(), request_bytes);
     let texts = answer
         .generations
         .iter()

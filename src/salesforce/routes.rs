@@ -262,7 +262,7 @@ fn one_of(segment: &str, words: &[&str]) -> bool {
 }
 
 /// `v60.0`.
-fn is_version(segment: &str) -> bool {
+pub(super) fn is_version(segment: &str) -> bool {
     let digits = segment.strip_prefix(['v', 'V']);
     digits.is_some_and(|rest| {
         !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit() || b == b'.')

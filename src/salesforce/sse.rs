@@ -47,6 +47,18 @@ impl Reader {
         }
     }
 
+    /// Bytes set aside for the line and the event at hand.
+    pub const fn held_bytes(&self) -> usize {
+        self.line.capacity().saturating_add(self.data.capacity())
+    }
+
+    /// Lets go of them: the event at hand is reported as one over the bound.
+    pub fn let_go(&mut self) {
+        self.oversized_event = true;
+        self.oversized_line |= !self.line.is_empty();
+        (self.line, self.data) = (Vec::new(), Vec::new());
+    }
+
     /// Takes the next bytes of the stream.
     pub fn read(&mut self, mut bytes: &[u8], events: &mut impl Events) {
         if self.after_cr && !bytes.is_empty() {

@@ -35,6 +35,8 @@ pub struct Learned {
     pub turn_over: bool,
     /// An Error message in a 200.
     pub error_inside: bool,
+    /// Some of a turn could not be read, so that more may have run than was seen.
+    pub unreadable: bool,
     /// The session that was opened.
     pub session: Option<CompactString>,
 }
@@ -53,11 +55,7 @@ enum Reads {
     /// An answer that does not matter: the call costs the same whatever it says.
     Flat,
     /// The whole answer at its end.
-    Whole {
-        endpoint: Endpoint,
-        request_bytes: usize,
-        kept: Kept,
-    },
+    Whole { endpoint: Endpoint, kept: Kept },
     /// Each event of a stream.
     Stream {
         reader: Box<sse::Reader>,
@@ -75,12 +73,7 @@ struct Kept {
 
 impl Tap {
     /// A tap for the answer to a call. At most `bound_bytes` of it are kept.
-    pub fn new(
-        endpoint: Endpoint,
-        request_bytes: usize,
-        bound_bytes: usize,
-        readable: bool,
-    ) -> Self {
+    pub fn new(endpoint: Endpoint, bound_bytes: usize, readable: bool) -> Self {
         let is_turn = matches!(endpoint, Endpoint::Turn | Endpoint::TurnStream);
         let reads = match endpoint {
             _ if !readable => Reads::Nothing { is_turn },
@@ -96,7 +89,6 @@ impl Tap {
             | Endpoint::Embeddings
             | Endpoint::Predict => Reads::Whole {
                 endpoint,
-                request_bytes,
                 kept: Kept::default(),
             },
         };
@@ -120,6 +112,35 @@ impl Tap {
         }
     }
 
+    /// Bytes kept of the answer.
+    pub const fn held_bytes(&self) -> usize {
+        match &self.reads {
+            Reads::Nothing { .. } | Reads::Flat => 0,
+            Reads::Whole { kept, .. } => kept.held_bytes(),
+            Reads::Stream { reader, .. } => reader.held_bytes(),
+        }
+    }
+
+    /// Lets go of what is kept: there is no room for it. What it would have said is unread.
+    pub fn let_go(&mut self) {
+        match &mut self.reads {
+            Reads::Nothing { .. } | Reads::Flat => {}
+            Reads::Whole { kept, .. } => *kept = Kept::over_bound(),
+            Reads::Stream { reader, .. } => reader.let_go(),
+        }
+    }
+
+    /// Whether an answer that is read at its end may end with these bytes: JSON does not end before its last bracket.
+    pub fn may_end_with(&self, bytes: &[u8]) -> bool {
+        match &self.reads {
+            Reads::Nothing { .. } | Reads::Flat | Reads::Stream { .. } => false,
+            Reads::Whole { kept, .. } => {
+                let last = bytes.trim_ascii_end().last();
+                !kept.over_bound && matches!(last, None | Some(b'}' | b']'))
+            }
+        }
+    }
+
     /// Actions seen so far in a stream, to extend a draw before more is passed.
     pub fn units_so_far(&self) -> u64 {
         match &self.reads {
@@ -128,8 +149,8 @@ impl Tap {
         }
     }
 
-    /// What was learned, once the answer ended or broke off.
-    pub fn learned(&mut self) -> Learned {
+    /// What was learned, once the answer ended or broke off; with the bytes of the request, which is over by then.
+    pub fn learned(&mut self, request_bytes: u64) -> Learned {
         match &mut self.reads {
             Reads::Nothing { is_turn } => Learned {
                 turn_over: !*is_turn,
@@ -156,17 +177,13 @@ impl Tap {
                 turn.read_answer(kept.bytes());
                 turn_learned(&turn)
             }
-            Reads::Whole {
-                endpoint,
-                request_bytes,
-                kept,
-            } => {
+            Reads::Whole { endpoint, kept } => {
                 let mut learned = Learned {
                     turn_over: true,
                     ..Learned::default()
                 };
                 if !kept.over_bound {
-                    learned.usage = read_answer(*endpoint, *request_bytes, kept.bytes());
+                    learned.usage = read_answer(*endpoint, request_bytes, kept.bytes());
                     if *endpoint == Endpoint::SessionOpen {
                         learned.session = agent_api::opened_session(kept.bytes());
                     }
@@ -185,13 +202,14 @@ fn turn_learned(turn: &Turn) -> Learned {
     };
     Learned {
         usage: Some(usage),
-        turn_over: turn.over && !turn.unreadable,
+        turn_over: turn.is_over() && !turn.unreadable,
         error_inside: turn.error_inside,
+        unreadable: turn.unreadable,
         session: None,
     }
 }
 
-fn read_answer(endpoint: Endpoint, request_bytes: usize, answer: &[u8]) -> Option<Usage> {
+fn read_answer(endpoint: Endpoint, request_bytes: u64, answer: &[u8]) -> Option<Usage> {
     match endpoint {
         Endpoint::PromptTemplate => prompts::usage(request_bytes, answer),
         Endpoint::Generation => models::generation_usage(request_bytes, answer),
@@ -203,13 +221,21 @@ fn read_answer(endpoint: Endpoint, request_bytes: usize, answer: &[u8]) -> Optio
 }
 
 impl Kept {
+    fn over_bound() -> Self {
+        Self {
+            over_bound: true,
+            ..Self::default()
+        }
+    }
+
+    const fn held_bytes(&self) -> usize {
+        self.first.len().saturating_add(self.rest.capacity())
+    }
+
     fn keep(&mut self, bytes: &Bytes, bound_bytes: usize) {
         let so_far = self.first.len().saturating_add(self.rest.len());
         if self.over_bound || so_far.saturating_add(bytes.len()) > bound_bytes {
-            *self = Self {
-                over_bound: true,
-                ..Self::default()
-            };
+            *self = Self::over_bound();
         } else if so_far == 0 {
             self.first = bytes.clone();
         } else {
@@ -238,12 +264,12 @@ mod tests {
     fn an_answer_is_read_whole_whatever_its_pieces() {
         let answer = br#"{"predictions":[{},{},{}]}"#;
         for size in 1..=answer.len() {
-            let mut tap = Tap::new(Endpoint::Predict, 0, 1 << 20, true);
+            let mut tap = Tap::new(Endpoint::Predict, 1 << 20, true);
             answer
                 .chunks(size)
                 .for_each(|piece| tap.pass(&Bytes::copy_from_slice(piece)));
             assert_eq!(
-                tap.learned().usage,
+                tap.learned(0).usage,
                 Some(Usage::of_units(3)),
                 "pieces of {size}"
             );
@@ -251,13 +277,53 @@ mod tests {
     }
 
     #[test]
+    fn only_what_can_be_an_end_is_taken_for_one() {
+        let check = |endpoint, bytes: &str, want| {
+            let tap = Tap::new(endpoint, 1 << 20, true);
+            assert_eq!(
+                tap.may_end_with(bytes.as_bytes()),
+                want,
+                "{endpoint:?} {bytes}"
+            );
+        };
+        check(Endpoint::Predict, r#"{"a":1}"#, true);
+        check(Endpoint::Turn, "}\r\n ", true);
+        check(Endpoint::Predict, "[1]", true);
+        check(Endpoint::Predict, "\n", true);
+        check(Endpoint::Predict, r#"{"a":"#, false);
+        check(Endpoint::TurnStream, "data: {}\n\n}", false);
+    }
+
+    #[test]
+    fn what_is_let_go_of_is_unread() {
+        let check = |endpoint, answer: &'static str, (first, held): (usize, bool)| {
+            let mut tap = Tap::new(endpoint, 1 << 20, true);
+            let answer = Bytes::from_static(answer.as_bytes());
+            tap.pass(&answer.slice(..first));
+            assert_eq!(tap.held_bytes() > 0, held, "{endpoint:?}");
+            tap.let_go();
+            assert_eq!(tap.held_bytes(), 0, "{endpoint:?}");
+            tap.pass(&answer.slice(first..));
+            let learned = tap.learned(0);
+            assert!(
+                learned.usage.is_none() || learned.unreadable,
+                "{endpoint:?}"
+            );
+        };
+        check(Endpoint::Predict, r#"{"predictions":[{}]}"#, (9, true));
+        let stream = "event: INFORM\ndata: {\"message\":{\"type\":\"Inform\"}}\n\n";
+        check(Endpoint::TurnStream, stream, (20, true)); // in a line
+        check(Endpoint::TurnStream, stream, (stream.len() - 1, true)); // between lines
+    }
+
+    #[test]
     fn an_answer_over_the_bound_or_encoded_is_unread_not_free() {
         let check = |endpoint, bound, readable, turn_over| {
-            let mut tap = Tap::new(endpoint, 0, bound, readable);
+            let mut tap = Tap::new(endpoint, bound, readable);
             tap.pass(&Bytes::from_static(br#"{"predictions":[{}]}"#));
-            let learned = tap.learned();
+            let learned = tap.learned(0);
             assert!(
-                learned.usage.is_none_or(|usage| usage.estimated),
+                learned.usage.is_none() || learned.unreadable,
                 "{endpoint:?}"
             );
             assert_eq!(learned.turn_over, turn_over, "{endpoint:?}");

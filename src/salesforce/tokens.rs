@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
-use crate::budget::usage::Usage;
+use crate::budget::usage::{Usage, tokens_of};
 
 /// The `usage` object of a model's answer.
 #[derive(Debug, Default)]
@@ -153,15 +153,22 @@ impl<'a> Flat<'a> {
     }
 }
 
-/// Tokens nobody counted: a token for every four bytes of text, rounded up (design.md, section 8).
-pub fn estimated(input_bytes: usize, output_bytes: usize) -> Usage {
-    let tokens = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX).div_ceil(4);
+/// Tokens nobody counted, of so many bytes of prompt and of text.
+pub fn estimated(input_bytes: u64, output_bytes: usize) -> Usage {
+    let output_bytes = u64::try_from(output_bytes).unwrap_or(u64::MAX);
     Usage {
-        input_tokens: tokens(input_bytes),
-        output_tokens: tokens(output_bytes),
+        input_tokens: tokens_of(input_bytes),
+        output_tokens: tokens_of(output_bytes),
         estimated: true,
         ..Usage::default()
     }
+}
+
+/// Bytes of the prompt an answer tells; of one it does not, those of the request.
+pub fn bytes(prompt: Option<&str>, request_bytes: u64) -> u64 {
+    prompt.map_or(request_bytes, |prompt| {
+        u64::try_from(prompt.len()).unwrap_or(u64::MAX)
+    })
 }
 
 #[cfg(test)]

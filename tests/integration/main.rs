@@ -23,6 +23,8 @@ mod disk;
 mod evasion;
 mod export;
 mod http;
+mod origin;
+mod pricing;
 mod process;
 mod refusals;
 mod reload;

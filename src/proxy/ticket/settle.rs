@@ -1,0 +1,197 @@
+//! What a ticket does when it is dropped: facts and table together, then the counters, then the event.
+
+use std::sync::atomic::Ordering;
+
+use super::{Finished, Ticket};
+use crate::budget::books::Reservation;
+use crate::budget::credits::MicroCredits;
+use crate::budget::operation::Source;
+use crate::budget::settlement::{self, Charge, Reached, Seen};
+use crate::budget::usage::Usage;
+use crate::ledger::event::{Confidence, Event, EventKind, SessionRow};
+use crate::proxy::counters::Outcome;
+use crate::proxy::identify::Because;
+use crate::salesforce::tap::Learned;
+
+impl Ticket {
+    /// Brings facts and table together, then the counters, then the event.
+    pub(super) fn settle(
+        &mut self,
+        reservation: Reservation,
+        reached: Reached,
+        status: u16,
+        finished: Finished,
+    ) {
+        let Finished {
+            learned,
+            usage,
+            price,
+        } = finished;
+        let seen = Seen {
+            metered: price,
+            turn_over: learned.turn_over,
+            error_inside: learned.error_inside,
+            on_late_5xx: self.held.checked.gateway.limits.on_late_5xx,
+        };
+        let charge = settlement::charge(reached, &self.terms.quote, &seen);
+        let (source, estimate) = (reservation.source, reservation.estimate);
+        let credits = charge.credits();
+        let session = self.session_after(estimate, charge, &learned);
+        let Some(team) = self.held.team(self.payer.team) else {
+            return;
+        };
+        match charge {
+            Charge::Void => self.held.live.books.void(&team.books, reservation),
+            Charge::Measured(_) | Charge::Partial(_) | Charge::Uncertain(_) => {
+                self.held
+                    .live
+                    .books
+                    .settle(&team.books, reservation, credits);
+                if credits > estimate {
+                    self.held
+                        .live
+                        .books
+                        .show(&team.books, &team.limits, &self.held.pool);
+                }
+            }
+        }
+        if self.payer.because == Because::Named {
+            team.presence
+                .by_name_in_flight
+                .fetch_sub(1, Ordering::Relaxed);
+        }
+        if let Some(counters) = self.desk.team_counters(team) {
+            counters.ended(
+                self.terms.quote.operation,
+                self.payer.class,
+                outcome(charge),
+                credits,
+            );
+        }
+        let event = self.event(source, estimate, charge, usage, status, session);
+        self.desk.record(event);
+    }
+
+    /// What was used, and its price. An answer that could not be read costs the bound, and one that could no less
+    /// than what the request asked for.
+    pub(super) fn metered(&self, reached: Reached, learned: &Learned) -> (Usage, MicroCredits) {
+        let over = matches!(reached, Reached::Complete | Reached::Streaming);
+        match learned.usage {
+            Some(mut usage) => {
+                usage.generations = usage.generations.max(self.facts.asked.generations);
+                let price = self.terms.price(&usage);
+                match reached {
+                    Reached::Complete if learned.unreadable => {
+                        (usage, price.max(self.terms.quote.bound))
+                    }
+                    _ => (usage, price),
+                }
+            }
+            None if reached == Reached::Complete => {
+                let usage = Usage {
+                    estimated: true,
+                    ..self.facts.asked
+                };
+                (usage, self.terms.quote.bound)
+            }
+            None if over => (self.facts.asked, MicroCredits::ZERO),
+            None => (Usage::default(), MicroCredits::ZERO),
+        }
+    }
+
+    /// Brings the conversation up to date; what is left to write down.
+    fn session_after(
+        &self,
+        estimate: MicroCredits,
+        charge: Charge,
+        learned: &Learned,
+    ) -> Option<Box<SessionRow>> {
+        let sessions = &self.desk.shared.sessions;
+        if let Some(turn) = &self.session {
+            let unpaid = turn.pays_opening && charge == Charge::Void;
+            return sessions
+                .turn_settled(&turn.session, estimate, charge.credits(), unpaid)
+                .map(Box::new);
+        }
+        let opened = learned.session.as_ref()?;
+        let agent = self
+            .payer
+            .named
+            .as_ref()
+            .map(|(_, id)| id.clone())
+            .unwrap_or_default();
+        let row = SessionRow {
+            session: opened.clone(),
+            agent,
+            team: self.team()?.id,
+            charged: charge.credits(),
+            opened_below_trip: self.facts.below_trip,
+            opening_paid: true,
+            last_used: self.facts.at,
+            version: 1,
+        };
+        sessions.opened(row.clone());
+        Some(Box::new(row))
+    }
+
+    fn event(
+        &mut self,
+        source: Source,
+        estimate: MicroCredits,
+        charge: Charge,
+        usage: Usage,
+        status: u16,
+        session: Option<Box<SessionRow>>,
+    ) -> Event {
+        let kind = match charge {
+            Charge::Void => EventKind::Void,
+            Charge::Measured(_) => EventKind::Measured,
+            Charge::Partial(_) => EventKind::Partial,
+            Charge::Uncertain(_) => EventKind::Uncertain,
+        };
+        let measured = matches!(charge, Charge::Measured(_) | Charge::Void) && !usage.estimated;
+        let elapsed = self.facts.started.elapsed();
+        Event {
+            at: self.facts.at,
+            request: self.facts.request,
+            period: self.held.live.books.period.name,
+            team: self
+                .team()
+                .map_or(crate::ledger::event::TeamId(0), |team| team.id),
+            operation: self.terms.quote.operation,
+            class: self.payer.class,
+            source,
+            credits: charge.credits(),
+            estimate,
+            kind,
+            confidence: if measured {
+                Confidence::Measured
+            } else {
+                Confidence::Estimated
+            },
+            shadow: self.facts.shadow,
+            continued: self.facts.continued,
+            named: self.payer.named.take(),
+            agent_type: self.payer.agent_type.take(),
+            key: self
+                .payer
+                .key
+                .as_ref()
+                .map(|key| std::sync::Arc::clone(&key.name)),
+            tags: self.payer.tags.take(),
+            usage,
+            status,
+            duration_ms: u32::try_from(elapsed.as_millis()).unwrap_or(u32::MAX),
+            session,
+        }
+    }
+}
+
+const fn outcome(charge: Charge) -> Outcome {
+    match charge {
+        Charge::Void => Outcome::Void,
+        Charge::Measured(_) => Outcome::Measured,
+        Charge::Partial(_) => Outcome::Partial,
+        Charge::Uncertain(_) => Outcome::Uncertain,
+    }
+}
