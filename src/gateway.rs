@@ -26,7 +26,7 @@ use crate::clock;
 use crate::config::checked::Listen;
 use crate::config::faults::Faults;
 use crate::config::load::{self, Files, Sources};
-use crate::ledger::{Ledger, LedgerError, OpenError};
+use crate::ledger::{Ledger, LedgerError, Lock, OpenError};
 use crate::proxy::connect::Connector;
 use crate::proxy::counters::WorkerCounters;
 use crate::proxy::decision::DecisionRings;
@@ -113,12 +113,14 @@ impl Gateway {
         }
         let listen = checked.gateway.listen.clone();
         let count = worker_count(listen.workers);
+        // Before the addresses: a second process has the same ones, and is told who the first one is.
+        let lock = Lock::of(&checked.gateway.ledger)?;
         let bound = Bound::new(&listen, count)?;
         let connector = match start.connector {
             ConnectorChoice::Platform => Connector::platform()?,
             ConnectorChoice::Tls(config) => Connector::with_tls((*config).clone()),
         };
-        let (ledger, restart) = Ledger::open(&checked.gateway.ledger, count, now)?;
+        let (ledger, restart) = Ledger::open_locked(&checked.gateway.ledger, lock, count, now)?;
         report_restart(&restart);
         let checked = Arc::new(checked);
         let mut clock = PeriodClock::new(&ledger, restart.last_write, now);

@@ -10,6 +10,7 @@ pub mod backup;
 mod batch;
 mod booking;
 pub mod carried;
+pub mod clock;
 mod commands;
 pub mod correct;
 mod days;
@@ -58,7 +59,7 @@ use self::event::{SessionRow, TeamId};
 use self::health::Shared;
 pub use self::health::{Health, LedgerStats};
 use self::live::LivePeriod;
-use self::lock::Lock;
+pub use self::lock::Lock;
 use self::periods::{AllocationFact, PeriodFacts};
 use self::query::{UsageQuery, UsageRow};
 use self::queue::{EventSink, Queues};
@@ -132,9 +133,20 @@ impl Ledger {
         workers: usize,
         now: Timestamp,
     ) -> Result<(Self, Restart), OpenError> {
+        Self::open_locked(settings, Lock::of(settings)?, workers, now)
+    }
+
+    /// Likewise, under a lock that was taken before.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_locked(
+        settings: &LedgerSettings,
+        lock: Lock,
+        workers: usize,
+        now: Timestamp,
+    ) -> Result<(Self, Restart), OpenError> {
         let path = settings.path.clone();
-        recovery::create_folder(&path)?;
-        let lock = Lock::take(&path)?;
         let (files, restart, teams) = recovery::recover(settings, now)?;
         let (commands, received) = sync_channel(QUESTIONS);
         let health = Health {
@@ -438,20 +450,6 @@ impl Ledger {
         let join = self.0.join.lock().unwrap().take().unwrap();
         join.0.join().unwrap();
     }
-}
-
-/// Says that the wall clock is right, also for the next start. Works beside a running process, without its lock.
-///
-/// # Errors
-/// When there is no ledger, or it cannot be written.
-pub fn accept_clock(path: &Path, now: Timestamp) -> Result<(), LedgerError> {
-    let mut connection = sqlite::open(path, false)?;
-    let transaction = connection.transaction()?;
-    let now = rows::millis(now);
-    transaction.execute("INSERT INTO clock_accepted (at_ms) VALUES (?)", [now])?;
-    files::set_meta(&transaction, "last_write_ms", now)?;
-    transaction.commit()?;
-    Ok(())
 }
 
 /// Nobody else reads what teams spend.

@@ -90,7 +90,7 @@ pub fn run(args: &LedgerArgs) -> ExitCode {
 
 fn accept_clock(args: &ConfigArgs) -> Result<ExitCode, ExitCode> {
     let now = clock::now();
-    crate::ledger::accept_clock(&args.ledger()?, now).map_err(refuse)?;
+    crate::ledger::clock::accept(&args.ledger()?, now).map_err(refuse)?;
     print(&format!("accepted: it is {now}\n"));
     Ok(ExitCode::SUCCESS)
 }

@@ -31,6 +31,7 @@ mod rollover;
 mod rooms;
 mod scrape;
 mod stage;
+mod starting;
 mod streams;
 mod tls;
 mod trip_point;

@@ -1,0 +1,37 @@
+//! What stands in the way of a start, and what it says then.
+
+use breakerbox::simulator::{Settings, Simulator};
+
+use crate::process::{Process, run, said};
+use crate::stage::{Files, allocations, any_port};
+
+/// Files with addresses of their own instead of any free ones, as people write them.
+fn with_fixed_ports(simulator: &Simulator) -> Files {
+    let files = Files::write(simulator.address, &allocations("guide", "12_000"));
+    let mut text = std::fs::read_to_string(files.config()).expect("read");
+    // Both held at once, so that they differ.
+    let held = [(); 2].map(|()| std::net::TcpListener::bind(any_port()).expect("bind"));
+    for listener in &held {
+        let free = listener.local_addr().expect("an address").to_string();
+        text = text.replacen("127.0.0.1:0", &free, 1);
+    }
+    std::fs::write(files.config(), text).expect("write");
+    files
+}
+
+fn simulator() -> Simulator {
+    Simulator::start(any_port(), Settings::default()).expect("a simulator")
+}
+
+#[test]
+fn a_second_process_is_told_who_has_the_ledger() {
+    let simulator = simulator();
+    let files = with_fixed_ports(&simulator);
+    let process = Process::serve(&files);
+    let output = run(&files, &["serve"]);
+    let told = said(&output);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    let holder = format!("in use by process {}", process.child.id());
+    assert!(told.contains(&holder), "{told}");
+    assert_eq!(process.stop(), Some(0));
+}
