@@ -107,7 +107,8 @@ impl Gateway {
     pub fn start(start: Start) -> Result<Self, StartError> {
         let files = Files::read(&start.sources).map_err(StartError::Config)?;
         let now = clock::now();
-        let (checked, warnings) = load::check(&files, now).map_err(StartError::Config)?;
+        let checked = load::check(&files, periods::latest(&files, now));
+        let (checked, warnings) = checked.map_err(StartError::Config)?;
         for warning in warnings.lines() {
             tracing::warn!("{warning}");
         }
@@ -127,7 +128,7 @@ impl Gateway {
         let calendar = checked.allocations.pool.calendar.clone();
         let period = clock.current(&calendar, now).ok_or(StartError::NoPeriod)?;
         let mut builder = Builder::new(ledger.clone(), count);
-        let snapshot = builder.build(checked, &period, None, now)?;
+        let snapshot = builder.build(checked, &period, None, clock.latest(now))?;
         let shared = Arc::new(Shared {
             presences: ArcSwap::from_pointee(builder.presences()),
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),

@@ -145,7 +145,9 @@ fn calendar(table: &Reader<'_, '_>, now: Timestamp) -> Option<Calendar> {
     let calendar = Calendar::new(start.value, zone);
     if calendar.period_at(now).is_none() {
         let message = format!("the contract starts in the future, on {}", start.value);
-        let help = "contract_start is the first day of the running contract";
+        let help = format!(
+            "contract_start is the first day of the running contract; the clock says {now:.0}"
+        );
         table.source().fault(&start.place, message, help);
     }
     Some(calendar)

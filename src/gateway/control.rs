@@ -287,7 +287,8 @@ impl Taker {
             self.control.publish(|status| status.last_rejected = None);
             return Reloaded::Unchanged;
         }
-        let (checked, warnings) = match load::check(files, clock::now()) {
+        let now = self.clock.latest(clock::now());
+        let (checked, warnings) = match load::check(files, now) {
             Ok(checked) => checked,
             Err(faults) => return self.reject(faults.lines()),
         };
@@ -339,6 +340,7 @@ impl Taker {
             .clock
             .current(calendar, now)
             .ok_or("no period contains this moment")?;
+        let now = self.clock.latest(now); // the newest row of an allocation holds
         let before = self.control.shared.snapshot.load_full();
         let snapshot = self.builder.build(checked, &period, Some(&before), now);
         let snapshot = snapshot.map_err(|error| error.to_string())?;

@@ -7,10 +7,19 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::budget::period::{Calendar, Period};
 use crate::clock::{self, Trusted, Verdict};
-use crate::ledger::Ledger;
+use crate::config::load::Files;
+use crate::ledger::{self, Ledger};
 
 /// What the ledger's last write may lie ahead of the wall clock at a start: writes and clocks are not that exact.
 const BACKWARDS: SignedDuration = SignedDuration::from_secs(2);
+
+/// The latest moment there was before a start: a clock that went back to before the contract must hold the period,
+/// and not keep the gateway from starting.
+pub fn latest(files: &Files, now: Timestamp) -> Timestamp {
+    let settings = files.ledger().ok();
+    let written = settings.and_then(|settings| ledger::clock::last_write(&settings.path));
+    written.map_or(now, |written| written.max(now))
+}
 
 /// The owner's view of time.
 #[derive(Debug)]
@@ -19,6 +28,8 @@ pub struct PeriodClock {
     trusted: Trusted,
     newest: Option<Period>,
     held: Option<Held>,
+    /// When the clock was last believed, or the ledger written.
+    latest: Timestamp,
 }
 
 #[derive(Clone, Debug)]
@@ -44,7 +55,13 @@ impl PeriodClock {
             ledger: ledger.clone(),
             trusted,
             held,
+            latest: last_write.map_or(now, |last| last.max(now)),
         }
+    }
+
+    /// The latest moment there was: no contract that began by then begins in the future, and no row is older.
+    pub fn latest(&self, now: Timestamp) -> Timestamp {
+        self.latest.max(now)
     }
 
     /// Why the period is held, if it is.
@@ -76,11 +93,13 @@ impl PeriodClock {
             self.held = None;
             self.trusted = Trusted::new(now, boot);
         }
-        if let Verdict::Apart(ahead) = self.trusted.check(now, boot)
-            && self.held.is_none()
-        {
-            let why = format!("the wall clock jumped by {ahead:#} against the time since boot");
-            self.held = Some(hold(&self.ledger, why));
+        match self.trusted.check(now, boot) {
+            _ if self.held.is_some() => {}
+            Verdict::Agree => self.latest = self.latest.max(now),
+            Verdict::Apart(ahead) => {
+                let why = format!("the wall clock jumped by {ahead:#} against the time since boot");
+                self.held = Some(hold(&self.ledger, why));
+            }
         }
     }
 }

@@ -4,10 +4,11 @@ use std::io;
 use std::path::Path;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::rows::millis;
 use super::stored::{COLUMNS, Stored};
-use super::{LedgerError, OpenError, days, files, schema, sqlite};
+use super::{LedgerError, OpenError, days, files, periods, schema, sqlite};
 
 /// What to export.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +36,16 @@ pub fn node(path: &Path) -> Result<String, LedgerError> {
     let main = open(path)?;
     let sql = "SELECT value FROM meta WHERE key = 'node'";
     Ok(main.query_row(sql, [], |row| row.get(0))?)
+}
+
+/// The zone of the period that began last, in which days begin.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub fn zone(path: &Path) -> Result<TimeZone, LedgerError> {
+    let name = periods::zone(&open(path)?)?;
+    let zone = name.and_then(|name| TimeZone::get(&name).ok());
+    Ok(zone.unwrap_or(TimeZone::UTC)) // before the first period there is no event either
 }
 
 /// Hands every event of a span to `take`, day by day in the order they were written, beside a running gateway or

@@ -35,3 +35,37 @@ fn a_second_process_is_told_who_has_the_ledger() {
     assert!(told.contains(&holder), "{told}");
     assert_eq!(process.stop(), Some(0));
 }
+
+/// The ledger's commands are needed most when something is wrong.
+#[test]
+fn the_ledgers_commands_do_not_wait_for_the_allocations_to_be_right() {
+    let simulator = simulator();
+    let files = Files::write(simulator.address, &allocations("guide", "12_000"));
+    assert_eq!(Process::serve(&files).stop(), Some(0));
+    std::fs::write(files.allocations(), "[pool]\nannual_credits = lots\n").expect("write");
+    let check = |arguments: &[&str]| {
+        let output = run(&files, arguments);
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{arguments:?}: {}",
+            said(&output)
+        );
+    };
+    let backup = files.folder.path().join("backup");
+    let backup = backup.to_str().expect("text");
+    check(&["ledger", "verify"]);
+    check(&["ledger", "backup", backup]);
+    check(&["ledger", "restore", backup]);
+    check(&["ledger", "export", "--from", "2026-11-01"]);
+    check(&["ledger", "accept-clock"]);
+    std::fs::remove_file(files.allocations()).expect("remove");
+    check(&["ledger", "verify"]);
+    // But a name that may be the ledger's is not passed over: that would be another file.
+    let text = std::fs::read_to_string(files.config()).expect("read");
+    std::fs::write(files.config(), text.replace("[ledger]", "[ledgr]")).expect("write");
+    let output = run(&files, &["ledger", "verify"]);
+    let told = said(&output);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("did you mean \"ledger\"?"), "{told}");
+}

@@ -62,8 +62,8 @@ struct CloudEvent<'e> {
 
 /// Runs `ledger export`.
 pub(super) fn run(args: &ExportArgs) -> Result<ExitCode, ExitCode> {
-    let checked = args.config.read()?;
-    let zone = checked.allocations.pool.calendar.zone().clone();
+    let path = args.config.ledger()?;
+    let zone = export::zone(&path).map_err(refuse)?;
     let usage = |fault: String| {
         complain(&format!("breakerbox: {fault}\n"));
         ExitCode::from(USAGE)
@@ -71,7 +71,6 @@ pub(super) fn run(args: &ExportArgs) -> Result<ExitCode, ExitCode> {
     let from = instant(&args.from, &zone).map_err(usage)?;
     let to = args.to.as_deref().map(|to| instant(to, &zone));
     let to = to.transpose().map_err(usage)?.unwrap_or_else(clock::now);
-    let path = checked.gateway.ledger.path;
     let source = format!("/breakerbox/{}", export::node(&path).map_err(refuse)?);
     let mut out = BufWriter::new(io::stdout().lock());
     if args.format == Format::Csv
