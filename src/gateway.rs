@@ -6,6 +6,7 @@ pub mod build;
 pub mod conservation;
 pub mod control;
 pub mod periods;
+mod reload;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -26,7 +27,7 @@ use crate::clock;
 use crate::config::checked::Listen;
 use crate::config::faults::Faults;
 use crate::config::load::{self, Files, Sources};
-use crate::ledger::{Ledger, LedgerError, OpenError};
+use crate::ledger::{Ledger, LedgerError, Lock, OpenError};
 use crate::proxy::connect::Connector;
 use crate::proxy::counters::WorkerCounters;
 use crate::proxy::decision::DecisionRings;
@@ -107,25 +108,28 @@ impl Gateway {
     pub fn start(start: Start) -> Result<Self, StartError> {
         let files = Files::read(&start.sources).map_err(StartError::Config)?;
         let now = clock::now();
-        let (checked, warnings) = load::check(&files, now).map_err(StartError::Config)?;
+        let checked = load::check(&files, periods::latest(&files, now));
+        let (checked, warnings) = checked.map_err(StartError::Config)?;
         for warning in warnings.lines() {
             tracing::warn!("{warning}");
         }
         let listen = checked.gateway.listen.clone();
         let count = worker_count(listen.workers);
+        // Before the addresses: a second process has the same ones, and is told who the first one is.
+        let lock = Lock::of(&checked.gateway.ledger)?;
         let bound = Bound::new(&listen, count)?;
         let connector = match start.connector {
             ConnectorChoice::Platform => Connector::platform()?,
             ConnectorChoice::Tls(config) => Connector::with_tls((*config).clone()),
         };
-        let (ledger, restart) = Ledger::open(&checked.gateway.ledger, count, now)?;
+        let (ledger, restart) = Ledger::open_locked(&checked.gateway.ledger, lock, count, now)?;
         report_restart(&restart);
         let checked = Arc::new(checked);
-        let mut clock = PeriodClock::new(&ledger, now);
+        let mut clock = PeriodClock::new(&ledger, restart.last_write, now);
         let calendar = checked.allocations.pool.calendar.clone();
         let period = clock.current(&calendar, now).ok_or(StartError::NoPeriod)?;
         let mut builder = Builder::new(ledger.clone(), count);
-        let snapshot = builder.build(checked, &period, None, now)?;
+        let snapshot = builder.build(checked, &period, None, clock.latest(now))?;
         let shared = Arc::new(Shared {
             presences: ArcSwap::from_pointee(builder.presences()),
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),

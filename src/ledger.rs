@@ -39,9 +39,10 @@ mod start_clock;
 pub mod stored;
 pub mod totals;
 pub mod verify;
+pub mod wall_clock;
 mod writer;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -61,7 +62,7 @@ use self::event::{SessionRow, TeamId};
 use self::health::Shared;
 pub use self::health::{Health, LedgerStats};
 use self::live::LivePeriod;
-use self::lock::Lock;
+pub use self::lock::Lock;
 use self::mark::Mark;
 use self::periods::{AllocationFact, PeriodFacts};
 use self::query::{UsageQuery, UsageRow};
@@ -135,9 +136,20 @@ impl Ledger {
         workers: usize,
         now: Timestamp,
     ) -> Result<(Self, Restart), OpenError> {
+        Self::open_locked(settings, Lock::of(settings)?, workers, now)
+    }
+
+    /// Likewise, under a lock that was taken before.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_locked(
+        settings: &LedgerSettings,
+        lock: Lock,
+        workers: usize,
+        now: Timestamp,
+    ) -> Result<(Self, Restart), OpenError> {
         let path = settings.path.clone();
-        recovery::create_folder(&path)?;
-        let lock = Lock::take(&path)?;
         let (files, restart, teams) = recovery::recover(settings, now)?;
         let (commands, received) = sync_channel(QUESTIONS);
         let health = Health {
@@ -334,20 +346,6 @@ impl Ledger {
         let sql = "SELECT count(*) FROM clock_accepted";
         connection.query_row(sql, [], |row| row.get(0)).ok()
     }
-}
-
-/// Says that the wall clock is right, also for the next start. Works beside a running process, without its lock.
-///
-/// # Errors
-/// When there is no ledger, or it cannot be written.
-pub fn accept_clock(path: &Path, now: Timestamp) -> Result<(), LedgerError> {
-    let mut connection = sqlite::open(path, false)?;
-    let transaction = connection.transaction()?;
-    let now = rows::millis(now);
-    transaction.execute("INSERT INTO clock_accepted (at_ms) VALUES (?)", [now])?;
-    files::set_meta(&transaction, "last_write_ms", now)?;
-    transaction.commit()?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use jiff::Timestamp;
 
 use super::{USAGE, complain, print};
 use crate::budget::allocation;
 use crate::clock;
 use crate::config::checked::Checked;
 use crate::config::load::{self, Files, Sources};
+use crate::gateway::periods;
 use crate::rates;
 
 /// Check the configuration.
@@ -37,12 +39,16 @@ pub fn run(args: &CheckArgs) -> ExitCode {
         return print_card(name);
     }
     let files = Files::read(&Sources::new(args.config.clone()));
-    match files.and_then(|files| load::check(&files, clock::now())) {
-        Ok((checked, warnings)) => {
+    let checked = files.and_then(|files| {
+        let now = periods::latest(&files, clock::now());
+        load::check(&files, now).map(|checked| (checked, now))
+    });
+    match checked {
+        Ok(((checked, warnings), now)) => {
             for warning in warnings.lines() {
                 complain(&format!("warning: {warning}\n"));
             }
-            print(&summary(&checked));
+            print(&summary(&checked, now));
             ExitCode::SUCCESS
         }
         Err(faults) => {
@@ -70,14 +76,14 @@ fn print_card(name: &str) -> ExitCode {
 }
 
 /// What each team may spend in the running period.
-fn summary(checked: &Checked) -> String {
+fn summary(checked: &Checked, now: Timestamp) -> String {
     let pool = &checked.allocations.pool;
     let mut text = format!(
         "valid: {} teams, {} keys, ",
         checked.allocations.teams.len(),
         checked.allocations.keys.len()
     );
-    let period = pool.calendar.period_at(clock::now());
+    let period = pool.calendar.period_at(now);
     let month =
         allocation::month_pool(pool.annual_credits, period.map_or(0, |period| period.month));
     let Ok(split) = checked.allocations.split(month) else {

@@ -12,8 +12,7 @@ use clap::{Args, Subcommand};
 
 use super::{NO, USAGE, complain, print};
 use crate::clock;
-use crate::config::checked::Checked;
-use crate::config::load::{self, Files, Sources};
+use crate::config::load::{self, Sources};
 
 /// The ledger's own commands.
 #[derive(Debug, Args)]
@@ -57,21 +56,15 @@ struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    /// The configuration, or the exit code after its faults were said.
-    fn read(&self) -> Result<Checked, ExitCode> {
-        let files = Files::read(&Sources::new(self.config.clone()));
-        match files.and_then(|files| load::check(&files, clock::now())) {
-            Ok((checked, _)) => Ok(checked),
+    /// The ledger's file, or the exit code after it was said why it is not known.
+    fn ledger(&self) -> Result<PathBuf, ExitCode> {
+        match load::ledger(&Sources::new(self.config.clone())) {
+            Ok(settings) => Ok(settings.path),
             Err(faults) => {
                 complain(&format!("{faults}\n"));
                 Err(ExitCode::from(USAGE))
             }
         }
-    }
-
-    /// The ledger's file.
-    fn ledger(&self) -> Result<PathBuf, ExitCode> {
-        Ok(self.read()?.gateway.ledger.path)
     }
 }
 
@@ -90,7 +83,7 @@ pub fn run(args: &LedgerArgs) -> ExitCode {
 
 fn accept_clock(args: &ConfigArgs) -> Result<ExitCode, ExitCode> {
     let now = clock::now();
-    crate::ledger::accept_clock(&args.ledger()?, now).map_err(refuse)?;
+    crate::ledger::wall_clock::accept(&args.ledger()?, now).map_err(refuse)?;
     print(&format!("accepted: it is {now}\n"));
     Ok(ExitCode::SUCCESS)
 }

@@ -40,6 +40,17 @@ pub(super) fn read(source: &Source<'_>, folder: &Path) -> Option<Gateway> {
     })
 }
 
+/// Reads `[ledger]`, and the other sections by their names only.
+pub(super) fn ledger_alone(source: &Source<'_>, folder: &Path) -> Option<LedgerSettings> {
+    let root = source.root()?;
+    for section in ["listen", "upstreams", "limits", "mode", "unpriced"] {
+        root.has(section);
+    }
+    let ledger = ledger(&root, folder);
+    root.finish();
+    Some(ledger)
+}
+
 fn listen(root: &Reader<'_, '_>) -> Listen {
     let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let mut listen = Listen {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{Context, SHA256};
 use jiff::Timestamp;
 
-use super::checked::{Checked, Pool};
+use super::checked::{Checked, LedgerSettings, Pool};
 use super::faults::{Faults, Warnings};
 use super::files::{self, File};
 use super::source::Source;
@@ -95,6 +95,14 @@ impl Files {
         }
     }
 
+    /// `[ledger]`, whatever is wrong elsewhere.
+    ///
+    /// # Errors
+    /// See [`ledger`].
+    pub fn ledger(&self) -> Result<LedgerSettings, Faults> {
+        ledger_of(&self.gateway, &self.folder)
+    }
+
     /// A hash over all contents, the same wherever the files lie.
     pub fn digest(&self) -> [u8; 32] {
         let mut context = Context::new(&SHA256);
@@ -108,7 +116,27 @@ impl Files {
     }
 }
 
-/// Checks all files against one another.
+/// `[ledger]` alone: whoever looks after the ledger must not wait for the rest to be right.
+///
+/// # Errors
+/// What is wrong with it, with the file's syntax or with the names of its sections: a misspelt one may be this one.
+pub fn ledger(sources: &Sources) -> Result<LedgerSettings, Faults> {
+    let mut faults = Faults::default();
+    match faults.note(files::read(sources.config())) {
+        Some(file) => ledger_of(&file, sources.folder()),
+        None => Err(faults),
+    }
+}
+
+fn ledger_of(file: &File, folder: &Path) -> Result<LedgerSettings, Faults> {
+    let mut found = Found::default();
+    let ledger = found.in_file(file, |source| gateway_file::ledger_alone(source, folder));
+    ledger
+        .filter(|_| found.faults.is_empty())
+        .ok_or_else(|| found.faults.sorted())
+}
+
+/// Checks all files against one another. `now` is the moment the contract must have begun by.
 ///
 /// # Errors
 /// Every fault of every file.

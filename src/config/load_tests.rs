@@ -73,9 +73,11 @@ fn what_the_example_comments_out_is_valid() {
     let allocations =
         uncommented(ALLOCATIONS).replace("64 hex digits: the SHA-256 of the key", &"ab".repeat(32));
     let all = files(&uncommented(GATEWAY), &allocations, &[]);
+    let ledger = all.ledger().unwrap();
     let (all, warnings) = checked(&all).unwrap();
     assert_eq!(warnings.lines(), Vec::<String>::new());
     let (example, _) = checked(&files(GATEWAY, ALLOCATIONS, &[])).unwrap();
+    assert_eq!(ledger, all.gateway.ledger, "the same read alone");
     assert_eq!(all.gateway.limits, example.gateway.limits);
     assert_eq!(all.gateway.mode, example.gateway.mode);
     assert_eq!(

@@ -10,7 +10,16 @@ use jiff::Timestamp;
 
 use crate::budget::period::{Calendar, Period};
 use crate::clock;
-use crate::ledger::Ledger;
+use crate::config::load::Files;
+use crate::ledger::{self, Ledger};
+
+/// The latest moment there was before a start: a clock that went back to before the contract must hold the period,
+/// and not keep the gateway from starting.
+pub fn latest(files: &Files, now: Timestamp) -> Timestamp {
+    let settings = files.ledger().ok();
+    let written = settings.and_then(|settings| ledger::wall_clock::last_write(&settings.path));
+    written.map_or(now, |written| written.max(now))
+}
 
 /// The owner's view of time.
 #[derive(Debug)]
@@ -18,6 +27,8 @@ pub struct PeriodClock {
     ledger: Ledger,
     newest: Option<Period>,
     held: Option<Held>,
+    /// When the clock was last believed, or the ledger written.
+    latest: Timestamp,
 }
 
 #[derive(Clone, Debug)]
@@ -29,14 +40,20 @@ struct Held {
 
 impl PeriodClock {
     /// Believes the wall clock where the ledger did when it was opened.
-    pub fn new(ledger: &Ledger, now: Timestamp) -> Self {
+    pub fn new(ledger: &Ledger, last_write: Option<Timestamp>, now: Timestamp) -> Self {
         let mut clock = Self {
             newest: ledger.current_period(),
             ledger: ledger.clone(),
             held: None,
+            latest: last_write.unwrap_or(now),
         };
         clock.look(now, clock::since_boot());
         clock
+    }
+
+    /// The latest moment there was: no contract that began by then begins in the future, and no row is older.
+    pub fn latest(&self, now: Timestamp) -> Timestamp {
+        self.latest.max(now)
     }
 
     /// Why the period is held, if it is.
@@ -69,12 +86,16 @@ impl PeriodClock {
             self.held = None;
             belief.accept(now, boot);
         }
-        if self.held.is_none()
-            && let Some(why) = belief.doubt(now, boot)
-        {
-            tracing::error!(%why, "the period is held; check the clock, then run `breakerbox ledger accept-clock`");
-            let acceptances = self.ledger.clock_acceptances();
-            self.held = Some(Held { why, acceptances });
+        if self.held.is_some() {
+            return;
+        }
+        match belief.doubt(now, boot) {
+            None => self.latest = self.latest.max(now),
+            Some(why) => {
+                tracing::error!(%why, "the period is held; check the clock, then run `breakerbox ledger accept-clock`");
+                let acceptances = self.ledger.clock_acceptances();
+                self.held = Some(Held { why, acceptances });
+            }
         }
     }
 }

@@ -38,10 +38,15 @@ pub fn backup(path: &Path, to: &Path, progress: Progress<'_>) -> Result<Verdict,
     if partial.exists() {
         std::fs::remove_dir_all(&partial).map_err(&unwritable)?; // of a backup that was cut short
     }
+    drop(schema::open_to_read(path)?); // before anything is made
     private::create_folder(&partial.join("events")).map_err(&unwritable)?;
     progress(0, 1, MAIN);
-    copy_main(path, &partial)?;
-    copy_days(path, &partial, progress)?;
+    let copied = copy_main(path, &partial).and_then(|()| copy_days(path, &partial, progress));
+    if let Err(error) = copied {
+        // A part of a copy is of no use, and may be what fills the disk.
+        let _left_behind = std::fs::remove_dir_all(&partial);
+        return Err(error);
+    }
     let mut asked = Asked {
         thorough: true,
         progress,
@@ -60,10 +65,6 @@ pub fn backup(path: &Path, to: &Path, progress: Progress<'_>) -> Result<Verdict,
 
 /// `breakerbox.db` into the folder of a copy.
 pub(super) fn copy_main(path: &Path, to: &Path) -> Result<(), LedgerError> {
-    std::fs::metadata(path).map_err(|cause| OpenError::Unreadable {
-        path: path.to_owned(),
-        cause,
-    })?;
     let copied = copy_database(path, &to.join(MAIN), schema::MAIN);
     Ok(copied.map_err(|error| error.in_main(path))?)
 }

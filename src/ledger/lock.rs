@@ -5,16 +5,26 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{OpenError, private};
+use super::{OpenError, private, recovery};
+use crate::config::checked::LedgerSettings;
 
 /// Holds the lock for as long as it lives; the kernel lets go of it when the process dies.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Takes the lock.
+    /// Takes the lock of a ledger, whose folder is made where it is missing.
+    ///
+    /// # Errors
+    /// When another process has it, or the folder cannot be written.
+    pub fn of(settings: &LedgerSettings) -> Result<Self, OpenError> {
+        recovery::create_folder(&settings.path)?;
+        Self::take(&settings.path)
+    }
+
+    /// Takes the lock beside this file.
     pub(super) fn take(ledger: &Path) -> Result<Self, OpenError> {
         let path = lock_path(ledger);
         let unwritable = OpenError::unwritable(&path);

@@ -72,6 +72,12 @@ pub(super) fn newest(connection: &Connection) -> rusqlite::Result<Option<Period>
         .map(Option::flatten)
 }
 
+/// The name of the zone of the period that began last.
+pub(super) fn zone(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    let sql = "SELECT zone FROM period ORDER BY start_ms DESC LIMIT 1";
+    connection.query_row(sql, [], |row| row.get(0)).optional()
+}
+
 /// Writes the facts of a period, unless they are there; whether they are new.
 pub(super) fn record(
     connection: &Connection,

@@ -137,10 +137,7 @@ pub(super) fn recover(
             detail,
         });
     }
-    schema::migrate_main(&mut main).map_err(|error| match error {
-        OpenError::Foreign => error,
-        error => error.in_main(path),
-    })?;
+    schema::migrate_main(&mut main).map_err(|error| error.in_main(path))?;
     let (holder, last_write) = (holder(&main)?, last_write(&main)?);
     let doubt = start_clock::doubt(&main, last_write, now)?;
     let believed = doubt.is_none().then_some(now);

@@ -7,6 +7,7 @@ mod corrections;
 mod restored;
 mod usage;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;

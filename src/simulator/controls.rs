@@ -9,12 +9,14 @@ use fastrand::Rng;
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderValue};
 
+use super::messages::Kind;
 use super::{Faults, Settings};
 
 /// Bounds of the numeric controls, so that a slip does not fill the memory.
 const ACTIONS_MOST: u64 = 200;
 const DELAY_MOST_MS: u64 = 600_000;
 const BODY_MOST_BYTES: u64 = 64 << 20;
+const MESSAGES_MOST: usize = 10;
 const TOKENS_MOST: u64 = 1_000_000_000;
 
 /// How long an answer chosen to hang keeps quiet before the connection closes.
@@ -49,6 +51,40 @@ pub(crate) struct Controls {
     pub(crate) repeat_progress: u32,
     /// An error inside a 200.
     pub(crate) error_frame: bool,
+    /// What the turn ends with.
+    pub(crate) messages: Messages,
+    /// The streamed text is taken back once, and said again.
+    pub(crate) validation_failure: bool,
+}
+
+/// What a turn ends with, in order; an `Inform` unless told otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Messages(Vec<Kind>);
+
+impl Default for Messages {
+    fn default() -> Self {
+        Self(vec![Kind::Inform])
+    }
+}
+
+impl IntoIterator for Messages {
+    type Item = Kind;
+    type IntoIter = std::vec::IntoIter<Kind>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl Messages {
+    /// Reads `Inform,Escalate`.
+    fn parse(value: &str) -> Option<Self> {
+        let kinds: Option<Vec<Kind>> = value
+            .split(',')
+            .map(|name| Kind::parse(name.trim()))
+            .collect();
+        kinds.filter(|kinds| kinds.len() <= MESSAGES_MOST).map(Self)
+    }
 }
 
 /// The actions a turn runs.
@@ -107,6 +143,8 @@ impl Controls {
             "repeat-progress" => {
                 self.repeat_progress = u32::try_from(number(value, ACTIONS_MOST)?).ok()?;
             }
+            "messages" => self.messages = Messages::parse(value)?,
+            "validation-failure" => self.validation_failure = flag(value)?,
             fate => return self.set_fate(fate, value),
         }
         Some(Sets::Detail)
@@ -251,6 +289,12 @@ mod tests {
         check("x-sim-late", "yes", None);
         check("x-sim-cut-afer", "1", None);
         check("x-sim-team", "sales", Some(Controls::default()));
+        let messages = Controls {
+            messages: Messages(vec![Kind::Inform, Kind::Escalate]),
+            ..Controls::default()
+        };
+        check("x-sim-messages", "Inform, Escalate", Some(messages));
+        check("x-sim-messages", "Inform,Error", None);
         let cut = Controls {
             cut_after: Some(2),
             ..Controls::default()

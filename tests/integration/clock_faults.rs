@@ -7,7 +7,7 @@ use breakerbox::simulator::{Settings, Simulator};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::http::{call, get};
-use crate::process::{Process, run, said};
+use crate::process::{Process, run, run_with, said};
 use crate::stage::{CHAT, Files, MODEL_PATH, SALES_KEY, allocations, any_port, wait_for};
 use crate::wall_clock::WallClock;
 
@@ -216,5 +216,47 @@ fn after_three_months_off_somebody_says_that_the_clock_is_right() {
         state(&process) == ["2027-02", "0", "false"]
     });
     spend(&process);
+    check_books(process, &files, &simulator);
+}
+
+/// As after a power cut with a flat battery: the clock lies before the contract.
+#[test]
+fn a_dead_clock_holds_the_period_and_keeps_nobody_from_starting() {
+    let simulator = simulator();
+    let text = allocations("guide", "12_000");
+    let files = Files::write(simulator.address, &text);
+    let Some(clock) = WallClock::at(&files, "2026-11-20T12:00:00Z") else {
+        return;
+    };
+    let process = Process::serve_with(&files, clock.command());
+    spend(&process);
+    assert_eq!(process.stop(), Some(0));
+    clock.set("2020-01-01T00:00:00Z");
+    for command in [&["check"][..], &["ledger", "verify"]] {
+        let output = run_with(&files, clock.command(), command);
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    }
+    let process = Process::serve_with(&files, clock.command());
+    let held = pool(&process, "held");
+    assert!(held.contains("before the ledger's last write"), "{held}");
+    spend(&process);
+    let all = ["period", "used"].map(|field| pool(&process, field));
+    assert_eq!(all, ["2026-11", "2"]);
+    // An edit counts all the same, also for the next start.
+    std::fs::write(files.allocations(), text.replace("35%", "40%")).expect("write");
+    let reloaded = call(process.admin, "POST", "/api/v1/config/reload", &[], "{}");
+    assert_eq!(reloaded.status, 200, "{}", reloaded.text());
+    let database = rusqlite::Connection::open(files.ledger()).expect("open");
+    let sql = "SELECT max(credits) = (SELECT credits FROM allocation WHERE team = 0 ORDER BY at_ms DESC LIMIT 1)
+               FROM allocation WHERE team = 0";
+    let is_newest: bool = database
+        .query_row(sql, [], |row| row.get(0))
+        .expect("allocations");
+    assert!(is_newest, "the newest row is the edit's");
+    drop(database);
+    clock.set("2026-11-20T13:00:00Z");
+    let accepted = run_with(&files, clock.command(), &["ledger", "accept-clock"]);
+    assert_eq!(accepted.status.code(), Some(0), "{}", said(&accepted));
+    wait_for("it is believed", SOON, || pool(&process, "held") == "null");
     check_books(process, &files, &simulator);
 }

@@ -10,13 +10,14 @@ use breakerbox::simulator::{Settings, Simulator};
 use crate::http::{Reply, call, get};
 use crate::process::{Process, run, said};
 use crate::stage::{
-    CHAT, Files, MODEL_PATH, SALES_KEY, SUPPORT_KEY, allocations, any_port, has, series, wait_for,
+    CHAT, Files, MODEL_PATH, SALES_KEY, SUPPORT_KEY, allocations, any_port, has, is_here, series,
+    wait_for,
 };
 
-const TEN_SECONDS: Duration = Duration::from_secs(10);
+pub(crate) const TEN_SECONDS: Duration = Duration::from_secs(10);
 
 /// Sales is critical and may spend 35 credits in an emergency; support is standard.
-fn files(simulator: &Simulator) -> Files {
+pub(crate) fn files(simulator: &Simulator) -> Files {
     let text = allocations("guide", "120_000").replace(
         "[[key]]\nname = \"support-key\"",
         "class = \"critical\"\n\n[[key]]\nname = \"support-key\"",
@@ -24,7 +25,7 @@ fn files(simulator: &Simulator) -> Files {
     Files::write(simulator.address, &text)
 }
 
-fn simulator() -> Simulator {
+pub(crate) fn simulator() -> Simulator {
     Simulator::start(any_port(), Settings::default()).expect("a simulator")
 }
 
@@ -138,7 +139,7 @@ fn check_recovered(process: Process, files: &Files, simulator: &Simulator) {
     assert_eq!(settled, simulator.billed().guide.total_micro_credits);
 }
 
-fn with_faults(files: &Files) -> Process {
+pub(crate) fn with_faults(files: &Files) -> Process {
     let control = files.folder.path().join("fiu");
     let mut command = Command::new("fiu-run");
     command
@@ -149,7 +150,7 @@ fn with_faults(files: &Files) -> Process {
     Process::serve_with(files, command)
 }
 
-fn fault(process: &Process, files: &Files, what: &str) {
+pub(crate) fn fault(process: &Process, files: &Files, what: &str) {
     let done = Command::new("fiu-ctrl")
         .arg("-f")
         .arg(files.folder.path().join("fiu"))
@@ -230,11 +231,8 @@ impl<'p> Tmpfs<'p> {
             .args(["-t", "tmpfs", "-o", options, "tmpfs"])
             .arg(at)
             .output();
-        if mounted.is_ok_and(|output| output.status.success()) {
-            return Some(Self(at));
-        }
-        eprintln!("skipped: mounting a tmpfs needs root");
-        None
+        let mounted = mounted.is_ok_and(|output| output.status.success());
+        is_here("mount", mounted).then_some(Self(at)) // it takes a right that containers often lack
     }
 }
 

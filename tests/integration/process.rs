@@ -94,8 +94,14 @@ impl Drop for Process {
 
 /// Runs another command of the real binary with the gateway's configuration; exit code 124 if it does not end.
 pub(crate) fn run(files: &Files, arguments: &[&str]) -> Output {
-    Command::new("timeout")
-        .args(["20", env!("CARGO_BIN_EXE_breakerbox")])
+    let mut command = Command::new("timeout");
+    command.args(["20", env!("CARGO_BIN_EXE_breakerbox")]);
+    run_with(files, command, arguments)
+}
+
+/// Likewise, through another command whose arguments follow.
+pub(crate) fn run_with(files: &Files, mut command: Command, arguments: &[&str]) -> Output {
+    command
         .args(arguments)
         .arg("--config")
         .arg(files.config())

@@ -10,7 +10,7 @@ use super::super::days::{self, DayFile};
 use super::super::event::EventKind;
 use super::super::rows::kind_code;
 use super::super::stored::EventRef;
-use super::super::{OpenError, export, files};
+use super::super::{OpenError, files, schema};
 use super::booked::{Booked, Key, OF_EVENTS, OF_ROLLUPS, Sum, read};
 use super::damage;
 
@@ -56,7 +56,7 @@ impl Recorded {
         thorough: bool,
         faults: &mut Vec<String>,
     ) -> Result<Self, OpenError> {
-        let mut connection = export::open(path)?;
+        let mut connection = schema::open_to_read(path)?;
         if let Some(detail) = damage(&connection, thorough)? {
             let path = path.to_owned();
             faults.push(OpenError::Damaged { path, detail }.to_string());
@@ -82,12 +82,12 @@ impl Recorded {
 
 /// What the day files of a ledger are known to hold.
 pub(super) fn known_days(path: &Path) -> Result<Days, OpenError> {
-    Ok(days_of(&export::open(path)?)?)
+    Ok(days_of(&schema::open_to_read(path)?)?)
 }
 
 /// Whether a day was dropped by now.
 pub(super) fn is_dropped(path: &Path, day: i64) -> Result<bool, OpenError> {
-    Ok(dropped(&export::open(path)?)?.contains(&day))
+    Ok(dropped(&schema::open_to_read(path)?)?.contains(&day))
 }
 
 fn teams(main: &Transaction<'_>) -> rusqlite::Result<BTreeMap<i64, String>> {

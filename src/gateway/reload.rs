@@ -1,0 +1,122 @@
+//! A reload: read, checked, compared and built before anything is visible; then one swap shows it.
+//!
+//! What the ledger cannot write down is not in force, and counts as soon as it can.
+
+use std::sync::Arc;
+
+use super::build::BuildError;
+use super::control::{RejectedConfig, Reloaded, Taker};
+use crate::clock;
+use crate::config::changes::{Changes, reject_reason};
+use crate::config::load::{self, Files};
+use crate::config::watch::Content;
+
+/// A configuration without a fault, which is tried again until the ledger takes it.
+pub(super) struct Postponed {
+    files: Files,
+    force: bool,
+}
+
+/// Why a configuration is not in force.
+pub(super) enum NotTaken {
+    /// By its own fault.
+    Faults(Vec<String>),
+    /// By the ledger's.
+    Ledger(String),
+}
+
+impl Taker {
+    /// Read, check, compare, build, then one swap.
+    pub(super) fn take(&mut self, content: Content, force: bool) -> Reloaded {
+        self.postponed = None; // there is something newer
+        match content {
+            Ok(files) => self.take_files(&files, force),
+            Err(faults) => self.reject(faults.lines()),
+        }
+    }
+
+    fn take_files(&mut self, files: &Files, force: bool) -> Reloaded {
+        match self.put_in_force(files, force) {
+            Ok(reloaded) => reloaded,
+            Err(NotTaken::Faults(faults)) => self.reject(faults),
+            Err(NotTaken::Ledger(error)) => {
+                let files = files.clone();
+                self.postponed = Some(Postponed { files, force });
+                self.reject(vec![format!(
+                    "{error}; it is tried again once the ledger is written"
+                )])
+            }
+        }
+    }
+
+    /// What was only the ledger's fault counts as soon as it writes again. One rejection is enough for all tries.
+    pub(super) fn try_postponed(&mut self) {
+        let Some(postponed) = self.postponed.take() else {
+            return;
+        };
+        match self.put_in_force(&postponed.files, postponed.force) {
+            Ok(_said) => {}
+            Err(NotTaken::Faults(faults)) => drop(self.reject(faults)),
+            Err(NotTaken::Ledger(_)) => self.postponed = Some(postponed),
+        }
+    }
+
+    fn put_in_force(&mut self, files: &Files, force: bool) -> Result<Reloaded, NotTaken> {
+        let before = self.control.shared.snapshot.load_full();
+        if files.digest() == self.in_force {
+            if self.unsure {
+                self.show(Arc::clone(&before.checked))?;
+            }
+            self.control.publish(|status| status.last_rejected = None);
+            return Ok(Reloaded::Unchanged);
+        }
+        let now = self.clock.latest(clock::now());
+        let checked = load::check(files, now);
+        let (checked, warnings) = checked.map_err(|faults| NotTaken::Faults(faults.lines()))?;
+        if let Some(reason) = reject_reason(&before.checked, &checked, force) {
+            return Err(NotTaken::Faults(vec![reason]));
+        }
+        let changes = Changes::between(&before.checked, &checked);
+        self.show(Arc::new(checked))?;
+        self.in_force = files.digest();
+        let changes = changes.lines();
+        for change in &changes {
+            tracing::info!(change, "configuration changed");
+        }
+        let warnings = warnings.lines();
+        let snapshot = self.control.shared.snapshot.load_full();
+        tracing::info!(hash = &*snapshot.config_hash, "configuration accepted");
+        self.control.publish(|status| {
+            status.reloads_accepted = status.reloads_accepted.saturating_add(1);
+            status.config_hash = snapshot.config_hash.to_string();
+            status.loaded_at = clock::now();
+            status.last_rejected = None;
+            status.warnings.clone_from(&warnings);
+        });
+        Ok(Reloaded::Accepted { changes, warnings })
+    }
+
+    fn reject(&self, faults: Vec<String>) -> Reloaded {
+        for fault in &faults {
+            tracing::error!(fault, "configuration rejected; the one in force stays");
+        }
+        self.control.publish(|status| {
+            status.reloads_rejected = status.reloads_rejected.saturating_add(1);
+            status.last_rejected = Some(RejectedConfig {
+                at: clock::now().to_string(),
+                faults: faults.clone(),
+            });
+        });
+        Reloaded::Rejected { faults }
+    }
+}
+
+impl From<BuildError> for NotTaken {
+    fn from(error: BuildError) -> Self {
+        let said = error.to_string();
+        match error {
+            BuildError::Ledger(_) => Self::Ledger(said),
+            BuildError::OverAllocated(_) | BuildError::NoCard(_) => Self::Faults(vec![said]),
+        }
+    }
+}
