@@ -23,6 +23,7 @@ mod disk;
 mod evasion;
 mod export;
 mod http;
+mod names;
 mod origin;
 mod pricing;
 mod process;
