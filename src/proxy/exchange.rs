@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use compact_str::CompactString;
 use http::header::HeaderValue;
 use http::request::Parts;
 use http::{Request, Response};
@@ -336,13 +335,12 @@ impl Exchange {
         if shadow {
             self.note(&refused, known, true);
         }
+        let team = self.held.unattributed_booking();
         Ok(Payer {
-            team: self.held.unattributed_booking(),
+            team,
             class: Class::Standard,
             key: None,
-            named: claims
-                .named
-                .map(|(kind, id)| (kind, CompactString::from(id))),
+            named: identify::unclaimed(&self.held, team, claims.named),
             agent_type: None,
             tags: None,
             because: Because::Nobody,

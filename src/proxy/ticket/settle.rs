@@ -12,6 +12,7 @@ use crate::ledger::event::{Confidence, Event, EventKind, SessionRow};
 use crate::proxy::counters::Outcome;
 use crate::proxy::identify::Because;
 use crate::proxy::sessions::SESSION_ID_MAX;
+use crate::salesforce::names;
 use crate::salesforce::tap::Learned;
 
 impl Ticket {
@@ -111,15 +112,12 @@ impl Ticket {
         }
         let opened = learned.session.as_ref();
         let opened = opened.filter(|id| id.len() <= SESSION_ID_MAX)?;
-        let agent = self
-            .payer
-            .named
-            .as_ref()
-            .map(|(_, id)| id.clone())
-            .unwrap_or_default();
+        // What is not kept of an agent's name cannot say whose its turns are.
+        let agent = self.payer.named.as_ref().map(|(_, id)| id);
+        let agent = agent.filter(|id| *id != names::OTHER).cloned();
         let row = SessionRow {
             session: opened.clone(),
-            agent,
+            agent: agent.unwrap_or_default(),
             team: self.team()?.id,
             charged: charge.credits(),
             opened_below_trip: self.facts.below_trip,
