@@ -8,6 +8,7 @@ pub mod call;
 pub mod composite;
 mod facts;
 pub mod models;
+pub mod names;
 pub mod path;
 pub mod predictions;
 pub mod prompts;

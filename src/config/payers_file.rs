@@ -11,6 +11,7 @@ use super::labels::{self, Fuses};
 use super::reader::Reader;
 use super::source::At;
 use super::units;
+use crate::salesforce::names;
 
 /// `[[agent]]`, `[[template]]`, ... in the order of the kinds.
 pub(super) fn named(root: &Reader<'_, '_>, teams: &TeamNames<'_>) -> Vec<Named> {
@@ -19,9 +20,15 @@ pub(super) fn named(root: &Reader<'_, '_>, teams: &TeamNames<'_>) -> Vec<Named> 
         let mut seen = BTreeSet::new();
         for table in root.tables(kind.name()) {
             let id = id(&table, kind);
-            if let Some(id) = id.as_ref().filter(|id| !seen.insert(id.value)) {
+            let spelling = |id: &str| {
+                let mut buffer = [0; names::NAME_MAX];
+                let one = names::one_spelling(kind, id, &mut buffer);
+                one.unwrap_or(id).to_owned()
+            };
+            let is_new = |id: &&At<&str>| !seen.insert(spelling(id.value));
+            if let Some(id) = id.as_ref().filter(is_new) {
                 let message = format!("another {} is called {:?} already", kind.name(), id.value);
-                let help = "each belongs to one team";
+                let help = "each belongs to one team; 15 or 18 characters of an id are one, and a name in any case";
                 table.source().fault(&id.place, message, help);
             }
             all.extend(one_named(&table, kind, id, teams));

@@ -26,8 +26,8 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::proxy::snapshot::{
     KeyEntry, NamedEntry, Presence, Snapshot, TeamEntry, UNATTRIBUTED, UpstreamEntry,
 };
-use crate::salesforce::NamedKind;
 use crate::salesforce::call::UpstreamName;
+use crate::salesforce::{NamedKind, names};
 
 /// Why a snapshot cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -156,7 +156,7 @@ impl Builder {
             enforce: enforce && team.enforce,
             finish_conversations: team.finish_conversations,
             on_bound: team.on_bound,
-            tag_values: Arc::default(),
+            seen: Arc::default(),
             presence,
         })
     }
@@ -189,7 +189,7 @@ impl Builder {
             enforce: false,
             finish_conversations: false,
             on_bound: OnBound::Extend,
-            tag_values: Arc::default(),
+            seen: Arc::default(),
             presence,
         })
     }
@@ -237,7 +237,7 @@ fn plus(amount: MicroCredits, more: MicroCredits) -> MicroCredits {
     amount.checked_add(more).unwrap_or(MicroCredits::MAX)
 }
 
-/// What a reload leaves as it is: slots at the same rate, tag values in the same period. More allocation brings
+/// What a reload leaves as it is: slots at the same rate, what clients made up in the same period. More allocation brings
 /// the shown breaker back to what is committed.
 fn kept(
     mut entry: TeamEntry,
@@ -252,7 +252,7 @@ fn kept(
             .find(|before| before.id == entry.id)?;
         Some((
             Arc::clone(&before.throttle),
-            Arc::clone(&before.tag_values),
+            Arc::clone(&before.seen),
             before.limits,
         ))
     };
@@ -261,8 +261,8 @@ fn kept(
     {
         entry.throttle = throttle;
     }
-    if let Some((_, tag_values, limits)) = find(same_period) {
-        entry.tag_values = tag_values;
+    if let Some((_, seen, limits)) = find(same_period) {
+        entry.seen = seen;
         if entry.limits.trip_at > limits.trip_at || entry.limits.allocation > limits.allocation {
             entry
                 .books
@@ -322,16 +322,23 @@ fn keys(checked: &Checked) -> HashMap<[u8; 32], Arc<KeyEntry>> {
 
 fn named(all: &[Named]) -> [HashMap<CompactString, NamedEntry, FixedState>; NamedKind::ALL.len()] {
     NamedKind::ALL.map(|kind| {
-        let of_kind = all.iter().filter(|named| named.kind == kind).map(|named| {
+        let mut of_kind = HashMap::default();
+        for named in all.iter().filter(|named| named.kind == kind) {
+            let id = CompactString::from(named.id.as_str());
             let entry = NamedEntry {
+                id: id.clone(),
                 team: named.team.0,
                 class: named.class,
                 agent_type: named.agent_type.as_deref().map(Arc::from),
                 tags: json(&named.tags),
             };
-            (CompactString::from(named.id.as_str()), entry)
-        });
-        of_kind.collect()
+            let mut buffer = [0; names::NAME_MAX];
+            if let Some(spelling) = names::one_spelling(kind, &named.id, &mut buffer) {
+                of_kind.insert(CompactString::from(spelling), entry.clone());
+            }
+            of_kind.insert(id, entry);
+        }
+        of_kind
     })
 }
 

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use compact_str::CompactString;
 use http::header::HeaderValue;
 use http::request::Parts;
 use http::{Request, Response};
@@ -23,8 +22,9 @@ use super::incoming::{Outgoing, recognise, take_path_key};
 use super::meter::{Answer, BoxError};
 use super::refusal::{Refusal, Refused};
 use super::refuse::{self, Context};
+use super::sessions::Entered;
 use super::snapshot::Held;
-use super::ticket::{Facts, Ticket, TurnOf};
+use super::ticket::{Facts, Ticket};
 use super::upstream::{Forward, ForwardError};
 use super::watch::Watch;
 use crate::budget::credits::MicroCredits;
@@ -33,7 +33,7 @@ use crate::budget::usage::Usage;
 use crate::clock;
 use crate::config::checked::{Limits, UnpricedPolicy};
 use crate::ledger::event::RequestId;
-use crate::rates::quote::{Asked, Terms};
+use crate::rates::quote::{Asked, Conversation, Terms};
 use crate::salesforce::call::{Call, Paid, Price, UpstreamName};
 use crate::salesforce::tap::RequestFacts;
 use crate::salesforce::{NamedKind, Shape};
@@ -230,50 +230,28 @@ impl Exchange {
         known.operation = Some(paid.operation);
         let facts = self.request_facts(paid.endpoint, &parts.headers, outgoing);
         let facts = facts.await?;
-        let session = paid
-            .session
-            .and_then(|session| self.desk.shared.sessions.known(session));
-        let agent = session
-            .as_ref()
-            .and_then(|known| Some((NamedKind::Agent, known.agent.as_deref()?)));
+        let body_bytes = self.most_bytes(&parts.headers, outgoing);
+        let quote = |conversation| {
+            let asked = asked(paid, &facts, body_bytes, conversation);
+            self.held.card.quote(paid.operation, &asked)
+        };
+        let (terms, agent, turn) = match paid.session {
+            None => (quote(Conversation::default()), None, None),
+            Some(session) => {
+                let sessions = &self.desk.shared.sessions;
+                let (terms, agent, turn) = sessions.enter(session, self.now, quote);
+                (terms, agent, Some(turn))
+            }
+        };
+        let agent = agent.as_deref().map(|agent| (NamedKind::Agent, agent));
         let in_body = facts.named.as_ref().map(|(kind, id)| (*kind, id.as_str()));
         let claims = self.claims(parts, key, paid.named.or(in_body).or(agent));
-        let body_bytes = self.most_bytes(&parts.headers, outgoing);
-        let terms = self
-            .held
-            .card
-            .quote(paid.operation, &self.asked(paid, &facts, body_bytes));
-        let asked = Usage {
+        let used = Usage {
             units: facts.units.unwrap_or(1),
             generations: facts.generations.unwrap_or(0),
             ..Usage::default()
         };
-        let turn = paid.session.map(|id| Turn {
-            id,
-            below_trip: session
-                .as_ref()
-                .is_some_and(|known| known.opened_below_trip),
-        });
-        self.admitted(&claims, terms, turn, asked, known).await
-    }
-
-    fn asked<'a>(&self, paid: &Paid<'a>, facts: &RequestFacts, body_bytes: u64) -> Asked<'a> {
-        let model = match paid.named {
-            Some((NamedKind::Model, model)) => model,
-            _ => "",
-        };
-        Asked {
-            units: facts.units,
-            body_bytes,
-            output_tokens: facts.output_tokens,
-            generations: facts.generations,
-            model,
-            conversation: paid
-                .session
-                .map(|session| self.desk.shared.sessions.conversation(session))
-                .unwrap_or_default(),
-            preview: facts.preview,
-        }
+        self.admitted(&claims, terms, turn, used, known).await
     }
 
     fn claims<'a>(
@@ -296,7 +274,7 @@ impl Exchange {
         &self,
         claims: &Claims<'_>,
         terms: Terms,
-        turn: Option<Turn<'_>>,
+        turn: Option<Entered<'_>>,
         asked: Usage,
         known: &mut Known,
     ) -> Result<Box<Ticket>, Box<Refused>> {
@@ -304,7 +282,7 @@ impl Exchange {
         known.terms = Some(terms);
         let payer = self.payer(claims, &terms, known)?;
         known.payer = Some(payer.because);
-        let may_continue = turn.as_ref().is_some_and(|turn| turn.below_trip);
+        let may_continue = turn.as_ref().is_some_and(|turn| turn.opened_below_trip);
         let admitted =
             admit::admit(&self.desk, &self.held, &payer, &terms.quote, may_continue).await?;
         let Admitted {
@@ -316,16 +294,6 @@ impl Exchange {
         if let Some(noted) = &noted {
             self.note(noted, known, true);
         }
-        let estimate = terms.quote.estimate;
-        let team = self.held.team(payer.team).map(|team| team.id);
-        let turn = turn.zip(team).map(|(turn, team)| {
-            let sessions = &self.desk.shared.sessions;
-            let pays_opening = sessions.turn_admitted(turn.id, team, estimate, self.now);
-            TurnOf {
-                session: CompactString::from(turn.id),
-                pays_opening,
-            }
-        });
         let facts = Facts {
             request: self.request,
             at: self.now,
@@ -342,7 +310,7 @@ impl Exchange {
             payer,
             terms,
             reservation,
-            turn,
+            turn.and_then(Entered::admitted),
             facts,
             Rc::clone(&self.progress),
         ))
@@ -367,13 +335,12 @@ impl Exchange {
         if shadow {
             self.note(&refused, known, true);
         }
+        let team = self.held.unattributed_booking();
         Ok(Payer {
-            team: self.held.unattributed_booking(),
+            team,
             class: Class::Standard,
             key: None,
-            named: claims
-                .named
-                .map(|(kind, id)| (kind, CompactString::from(id))),
+            named: identify::unclaimed(&self.held, team, claims.named),
             agent_type: None,
             tags: None,
             because: Because::Nobody,
@@ -451,10 +418,26 @@ impl Exchange {
     }
 }
 
-/// A turn's session, as admission sees it.
-struct Turn<'a> {
-    id: &'a str,
-    below_trip: bool,
+/// What a request says of its own cost.
+fn asked<'a>(
+    paid: &Paid<'a>,
+    facts: &RequestFacts,
+    body_bytes: u64,
+    conversation: Conversation,
+) -> Asked<'a> {
+    let model = match paid.named {
+        Some((NamedKind::Model, model)) => model,
+        _ => "",
+    };
+    Asked {
+        units: facts.units,
+        body_bytes,
+        output_tokens: facts.output_tokens,
+        generations: facts.generations,
+        model,
+        conversation,
+        preview: facts.preview,
+    }
 }
 
 /// An unpriced call charged a flat amount is booked as the operation its service is best known for.

@@ -14,7 +14,7 @@ use super::headers::Present;
 use super::refusal::{Refusal, Refused};
 use super::snapshot::{KeyEntry, NamedEntry, Snapshot};
 use crate::budget::operation::Class;
-use crate::salesforce::NamedKind;
+use crate::salesforce::{NamedKind, names};
 
 /// The key header.
 pub const KEY: HeaderName = HeaderName::from_static("breakerbox-key");
@@ -125,7 +125,7 @@ pub fn identify(
         class: class(snapshot, team, key.as_deref(), entry, claims)?,
         tags: tags(snapshot, team, key.as_deref(), entry, claims),
         agent_type: entry.and_then(|entry| entry.agent_type.clone()),
-        named: named.map(|(kind, id)| (kind, CompactString::from(id.as_ref()))),
+        named: named.map(|(kind, id)| (kind, counted_as(snapshot, team, entry, kind, &id))),
         key,
         because,
     })
@@ -265,7 +265,7 @@ fn client_tags(
         .map(|(key, value)| {
             let known = snapshot
                 .team(team)
-                .is_some_and(|team| team.tag_values.admits(tag_hash(key, value)));
+                .is_some_and(|team| team.seen.tags.admits((key, value)));
             (
                 key.to_owned(),
                 if known {
@@ -278,11 +278,36 @@ fn client_tags(
         .collect()
 }
 
-fn tag_hash(key: &str, value: &str) -> u64 {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    (key, value).hash(&mut hasher);
-    hasher.finish()
+/// What use of a thing nobody pays for by its name is counted as.
+pub fn unclaimed(
+    snapshot: &Snapshot,
+    team: usize,
+    named: Option<(NamedKind, &str)>,
+) -> Option<(NamedKind, CompactString)> {
+    let (kind, id) = named?;
+    let id = decoded(id);
+    let entry = snapshot.named(kind, &id);
+    Some((kind, counted_as(snapshot, team, entry, kind, &id)))
+}
+
+/// A thing is counted by the id it is configured by. What a client made up is counted only as far as it is short and
+/// plain, and so many of a team and period; the rest is `other`.
+fn counted_as(
+    snapshot: &Snapshot,
+    team: usize,
+    entry: Option<&NamedEntry>,
+    kind: NamedKind,
+    id: &str,
+) -> CompactString {
+    if let Some(entry) = entry {
+        return entry.id.clone();
+    }
+    let is_one_of_few = || {
+        let team = snapshot.team(team);
+        team.is_some_and(|team| team.seen.names.admits((kind, id)))
+    };
+    let is_kept = names::is_kept(id) && is_one_of_few();
+    CompactString::from(if is_kept { id } else { names::OTHER })
 }
 
 /// A name in a path, decoded; not one byte is copied where nothing is encoded.

@@ -17,7 +17,8 @@ use super::body::{self, BodyFault, Read, ReadAhead};
 use super::exchange::Exchange;
 use super::headers::Present;
 use super::refusal::{Refusal, Refused};
-use crate::salesforce::call::{Call, Composite, Endpoint, Needs};
+use super::sessions::SESSION_ID_MAX;
+use crate::salesforce::call::{Call, Composite, Endpoint, Needs, Price};
 use crate::salesforce::composite;
 use crate::salesforce::routes;
 use crate::salesforce::tap::{self, RequestFacts};
@@ -217,6 +218,12 @@ pub(super) fn recognise<'u>(
             "no Salesforce API begins with this path; see the README for the routes",
         )
     })?;
+    if let Price::Paid(paid) = &call.price
+        && paid.session.is_some_and(|id| id.len() > SESSION_ID_MAX)
+    {
+        let detail = format!("a session's id has at most {SESSION_ID_MAX} bytes");
+        return Err(Refused::new(Refusal::BadRequest, detail));
+    }
     if call.on_paid_path && overrides_method(present, uri) {
         return Err(ambiguous(
             "a method override on a call that costs credits".to_owned(),

@@ -5,13 +5,15 @@
 
 use compact_str::CompactString;
 use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
+use dashmap::mapref::one::RefMut;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::budget::credits::MicroCredits;
 use crate::ledger::event::{SessionRow, TeamId};
-use crate::rates::quote::Conversation;
+use crate::rates::quote::{Conversation, Terms};
 
+/// The most bytes of a session's id: Salesforce's are UUIDs, of 36.
+pub const SESSION_ID_MAX: usize = 128;
 /// The most sessions remembered; about 200 bytes each.
 pub const SESSIONS_MAX: usize = 100_000;
 /// A session unused for this long is forgotten.
@@ -28,17 +30,63 @@ pub struct Sessions {
 #[derive(Debug)]
 struct Session {
     row: SessionRow,
-    /// Estimates of turns in flight.
+    /// Its opening was seen, or paid for by a turn.
+    opened: bool,
+    /// Turns in flight.
+    turns: u32,
+    /// Their estimates.
     reserved: MicroCredits,
 }
 
-/// What a turn needs to know of its session.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Known {
-    /// The agent, where the opening was seen.
-    pub agent: Option<CompactString>,
-    /// It was opened below its team's trip point.
+impl Session {
+    fn of(row: SessionRow, opened: bool) -> Self {
+        Self {
+            row,
+            opened,
+            turns: 0,
+            reserved: MicroCredits::ZERO,
+        }
+    }
+
+    /// Nothing is known of it but its name, which anybody can make up.
+    const fn is_unproven(&self) -> bool {
+        !self.opened && self.row.charged.is_zero()
+    }
+}
+
+/// A turn in its conversation: it counts with its estimate until it is settled.
+#[derive(Debug)]
+pub struct Turn {
+    /// Salesforce's session id.
+    pub session: CompactString,
+    estimate: MicroCredits,
+    /// It pays for the opening too; no other turn does from then on.
+    pays_opening: bool,
+}
+
+/// A turn that is quoted and not yet admitted; dropped as such it counts no more.
+#[derive(Debug)]
+pub struct Entered<'s> {
+    sessions: &'s Sessions,
+    turn: Option<Turn>,
+    /// The session was opened below its team's trip point.
     pub opened_below_trip: bool,
+}
+
+impl Entered<'_> {
+    /// It was admitted: whoever holds it settles it.
+    pub fn admitted(mut self) -> Option<Turn> {
+        self.turn.take()
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        if let Some(turn) = self.turn.take() {
+            // What is left of the conversation is what it was before: nothing to write down.
+            drop(self.sessions.left(&turn, None));
+        }
+    }
 }
 
 impl Sessions {
@@ -46,105 +94,120 @@ impl Sessions {
     pub fn restored(rows: Vec<SessionRow>) -> Self {
         let sessions = Self::default();
         for row in rows {
-            let session = Session {
-                reserved: MicroCredits::ZERO,
-                row,
-            };
-            sessions.by_id.insert(session.row.session.clone(), session);
+            let id = row.session.clone();
+            sessions.by_id.insert(id, Session::of(row, true));
         }
         sessions
-    }
-
-    /// What is known of a session.
-    pub fn known(&self, session: &str) -> Option<Known> {
-        let session = self.by_id.get(session)?;
-        let agent = Some(session.row.agent.clone()).filter(|agent| !agent.is_empty());
-        Some(Known {
-            agent,
-            opened_below_trip: session.row.opened_below_trip,
-        })
-    }
-
-    /// Where a conversation stands, with the turns in flight.
-    pub fn conversation(&self, session: &str) -> Conversation {
-        self.by_id.get(session).map_or(
-            Conversation {
-                charged: MicroCredits::ZERO,
-                opening_owed: true,
-            },
-            |session| Conversation {
-                charged: add(session.row.charged, session.reserved),
-                opening_owed: !session.row.opening_paid,
-            },
-        )
     }
 
     /// A session was opened and paid for.
     pub fn opened(&self, row: SessionRow) {
         self.make_room();
-        self.by_id.insert(
-            row.session.clone(),
-            Session {
-                row,
-                reserved: MicroCredits::ZERO,
-            },
-        );
+        let id = row.session.clone();
+        self.by_id.insert(id, Session::of(row, true));
     }
 
-    /// A turn was admitted: it counts with its estimate until it is settled. True where it also pays for the
-    /// opening; no other turn does from then on.
-    pub fn turn_admitted(
+    /// A turn is quoted where its conversation stands and counts from then on, in one step: turns at once would see
+    /// the same credits left, and the same opening unpaid. Also the agent, where the opening was seen.
+    pub fn enter(
         &self,
         session: &str,
-        team: TeamId,
-        estimate: MicroCredits,
         now: Timestamp,
-    ) -> bool {
-        if self.by_id.len() >= SESSIONS_MAX && !self.by_id.contains_key(session) {
-            self.make_room();
+        quote: impl FnOnce(Conversation) -> Terms,
+    ) -> (Terms, Option<CompactString>, Entered<'_>) {
+        let entered = |known: &mut Session| {
+            let pays_opening = !std::mem::replace(&mut known.row.opening_paid, true);
+            let terms = quote(Conversation {
+                charged: add(known.row.charged, known.reserved),
+                opening_owed: pays_opening,
+            });
+            let estimate = terms.quote.estimate;
+            known.reserved = add(known.reserved, estimate);
+            known.turns = known.turns.saturating_add(1);
+            known.row.last_used = now;
+            let agent = Some(known.row.agent.clone()).filter(|agent| !agent.is_empty());
+            let turn = Turn {
+                session: known.row.session.clone(),
+                estimate,
+                pays_opening,
+            };
+            let entered = Entered {
+                sessions: self,
+                turn: Some(turn),
+                opened_below_trip: known.row.opened_below_trip,
+            };
+            (terms, agent, entered)
+        };
+        if let Some(mut known) = self.by_id.get_mut(session) {
+            return entered(&mut known);
         }
-        match self.by_id.entry(CompactString::from(session)) {
-            Entry::Occupied(mut known) => {
-                let known = known.get_mut();
-                known.reserved = add(known.reserved, estimate);
-                known.row.last_used = now;
-                !std::mem::replace(&mut known.row.opening_paid, true)
-            }
-            Entry::Vacant(vacant) => {
-                vacant.insert(Session {
-                    row: SessionRow {
-                        session: CompactString::from(session),
-                        agent: CompactString::default(),
-                        team,
-                        charged: MicroCredits::ZERO,
-                        opened_below_trip: false,
-                        opening_paid: true,
-                        last_used: now,
-                        version: 0,
-                    },
-                    reserved: estimate,
-                });
-                true
-            }
-        }
+        // No room is made for it yet: those in flight are bounded, and it is kept only if it comes to cost something.
+        let new = || {
+            let row = SessionRow {
+                session: CompactString::from(session),
+                agent: CompactString::default(),
+                team: TeamId(0),
+                charged: MicroCredits::ZERO,
+                opened_below_trip: false,
+                opening_paid: false,
+                last_used: now,
+                version: 0,
+            };
+            Session::of(row, false)
+        };
+        let id = CompactString::from(session);
+        entered(&mut self.by_id.entry(id).or_insert_with(new))
     }
 
-    /// A turn was settled; a void one also gives back the opening it would have paid for.
+    /// A turn was settled by this team for so much, or, with `None`, voided: then the opening it would have paid for
+    /// is owed again. What is left to write down; nothing of a session that cost nothing and was not seen opened.
     pub fn turn_settled(
         &self,
-        session: &str,
-        estimate: MicroCredits,
-        credits: MicroCredits,
-        opening_unpaid: bool,
+        turn: &Turn,
+        charged: Option<(TeamId, MicroCredits)>,
     ) -> Option<SessionRow> {
-        let mut known = self.by_id.get_mut(session)?;
-        known.reserved = known.reserved.checked_sub(estimate).unwrap_or_default();
-        known.row.charged = add(known.row.charged, credits);
-        known.row.version = known.row.version.saturating_add(1);
-        if opening_unpaid {
-            known.row.opening_paid = false;
+        let mut session = self.left(turn, charged)?;
+        session.row.version = session.row.version.saturating_add(1);
+        let row = session.row.clone();
+        let is_new = !std::mem::replace(&mut session.opened, true);
+        drop(session);
+        if is_new {
+            self.make_room();
         }
-        Some(known.row.clone())
+        Some(row)
+    }
+
+    /// A turn counts no more with its estimate; its session, unless that is forgotten with it.
+    fn left(
+        &self,
+        turn: &Turn,
+        charged: Option<(TeamId, MicroCredits)>,
+    ) -> Option<RefMut<'_, CompactString, Session>> {
+        let mut known = self.by_id.get_mut(&turn.session)?;
+        let session = known.value_mut();
+        session.turns = session.turns.saturating_sub(1);
+        session.reserved = session
+            .reserved
+            .checked_sub(turn.estimate)
+            .unwrap_or_default();
+        let row = &mut session.row;
+        match charged {
+            None => row.opening_paid &= !turn.pays_opening,
+            Some((team, credits)) => {
+                row.charged = add(row.charged, credits);
+                if turn.pays_opening {
+                    row.team = team;
+                }
+            }
+        }
+        if !session.is_unproven() {
+            return Some(known);
+        }
+        drop(known);
+        let is_idle =
+            |_: &CompactString, session: &Session| session.turns == 0 && session.is_unproven();
+        self.by_id.remove_if(&turn.session, is_idle);
+        None
     }
 
     /// Forgets what was not used for a day. Called now and then, off the request path.
@@ -175,9 +238,8 @@ impl Sessions {
         let at = SESSIONS_DROPPED.min(ages.len().saturating_sub(1));
         let (_, oldest_kept, _) = ages.select_nth_unstable(at);
         let oldest_kept = *oldest_kept;
-        self.by_id.retain(|_, session| {
-            session.row.last_used >= oldest_kept || session.reserved > MicroCredits::ZERO
-        });
+        self.by_id
+            .retain(|_, session| session.row.last_used >= oldest_kept || session.turns > 0);
     }
 }
 
@@ -186,70 +248,5 @@ fn add(a: MicroCredits, b: MicroCredits) -> MicroCredits {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(session: &str, last_used: i64) -> SessionRow {
-        SessionRow {
-            session: session.into(),
-            agent: "0Xx1".into(),
-            team: TeamId(0),
-            charged: MicroCredits::from_micros(2),
-            opened_below_trip: true,
-            opening_paid: true,
-            last_used: Timestamp::from_second(last_used).unwrap(),
-            version: 1,
-        }
-    }
-
-    #[test]
-    fn a_turn_in_flight_counts_with_its_estimate() {
-        let sessions = Sessions::default();
-        sessions.opened(row("a", 0));
-        let check = |charged: i64| {
-            assert_eq!(
-                sessions.conversation("a").charged,
-                MicroCredits::from_micros(charged)
-            );
-        };
-        check(2);
-        let estimate = MicroCredits::from_micros(3);
-        let pays_opening = sessions.turn_admitted("a", TeamId(0), estimate, Timestamp::UNIX_EPOCH);
-        assert!(!pays_opening);
-        check(5);
-        let settled = sessions.turn_settled("a", estimate, MicroCredits::from_micros(1), false);
-        check(3);
-        assert_eq!(settled.unwrap().charged.micros(), 3);
-    }
-
-    #[test]
-    fn an_opening_not_seen_is_owed_once() {
-        let sessions = Sessions::default();
-        let admit =
-            || sessions.turn_admitted("b", TeamId(0), MicroCredits::ZERO, Timestamp::UNIX_EPOCH);
-        assert!(sessions.conversation("b").opening_owed);
-        assert!(admit());
-        assert!(
-            !sessions.conversation("b").opening_owed,
-            "not by a turn beside it"
-        );
-        sessions.turn_settled("b", MicroCredits::ZERO, MicroCredits::ZERO, true);
-        assert!(admit(), "a void turn paid for nothing");
-        assert_eq!(sessions.known("b").unwrap().agent, None);
-    }
-
-    #[test]
-    fn the_oldest_idle_go_first_and_a_day_is_the_limit() {
-        let sessions = Sessions::default();
-        for at in 0..SESSIONS_MAX {
-            sessions.opened(row(&at.to_string(), i64::try_from(at).unwrap()));
-        }
-        sessions.opened(row("new", 1_000_000));
-        assert!(sessions.len() <= SESSIONS_MAX);
-        assert!(sessions.known("0").is_none() && sessions.known("new").is_some());
-        sessions.expire(Timestamp::from_second(1_000_000 + 86_399).unwrap());
-        assert_eq!(sessions.len(), 1);
-        sessions.expire(Timestamp::from_second(1_000_000 + 86_400).unwrap());
-        assert!(sessions.is_empty());
-    }
-}
+#[path = "sessions_tests.rs"]
+mod tests;

@@ -4,6 +4,7 @@
 //! same counters, so that limits change and counts do not.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -21,8 +22,8 @@ use crate::config::checked::{Checked, OnBound, Upstream};
 use crate::ledger::event::TeamId;
 use crate::ledger::live::LivePeriod;
 use crate::rates::card::Card;
-use crate::salesforce::NamedKind;
 use crate::salesforce::call::UpstreamName;
+use crate::salesforce::{NamedKind, names};
 
 /// The snapshot as one worker holds it: counted without atomics, so that workers do not share a line for it.
 pub type Held = Rc<Arc<Snapshot>>;
@@ -44,7 +45,8 @@ pub struct Snapshot {
     pub teams: Vec<TeamEntry>,
     /// By SHA-256.
     pub keys: HashMap<[u8; 32], Arc<KeyEntry>>,
-    /// By kind and id. Ids come from the configuration, so nobody outside can make them collide.
+    /// By kind and id, as configured and in the one spelling that all others have. Ids come from the configuration,
+    /// so nobody outside can make them collide.
     pub named: [HashMap<CompactString, NamedEntry, FixedState>; NamedKind::ALL.len()],
     /// Who pays where nobody is known; `None` refuses.
     pub unattributed: Option<usize>,
@@ -84,8 +86,8 @@ pub struct TeamEntry {
     pub finish_conversations: bool,
     /// What happens to an answer over its bound.
     pub on_bound: OnBound,
-    /// Values of client tags seen in this period.
-    pub tag_values: Arc<TagValues>,
+    /// What clients made up in this period.
+    pub seen: Arc<Seen>,
     /// What outlives reloads and periods.
     pub presence: Arc<Presence>,
 }
@@ -138,6 +140,8 @@ pub struct KeyEntry {
 /// An agent, template, model, ... on the request path.
 #[derive(Clone, Debug)]
 pub struct NamedEntry {
+    /// What it is configured by, and counted as in whatever spelling.
+    pub id: CompactString,
     /// Who pays.
     pub team: usize,
     /// How much its calls matter.
@@ -149,9 +153,16 @@ pub struct NamedEntry {
 }
 
 impl Snapshot {
-    /// The configured thing a request names.
+    /// The configured thing a request names, in whatever spelling.
     pub fn named(&self, kind: NamedKind, id: &str) -> Option<&NamedEntry> {
-        self.named.get(kind.index())?.get(id)
+        let of_kind = self.named.get(kind.index())?;
+        of_kind.get(id).or_else(|| {
+            if of_kind.is_empty() {
+                return None;
+            }
+            let mut buffer = [0; names::NAME_MAX];
+            of_kind.get(names::one_spelling(kind, id, &mut buffer)?)
+        })
     }
 
     /// A configured upstream.
@@ -170,31 +181,53 @@ impl Snapshot {
     }
 }
 
-/// Distinct values a team may use in client tags in one period.
-pub const TAG_VALUES_MAX: usize = 256;
+/// What a team's clients made up in one period: counted, so that it fills neither memory nor ledger.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Values of client tags.
+    pub tags: Distinct,
+    /// Names nobody configured.
+    pub names: Distinct,
+}
 
-/// A bounded set of tag values, without a lock: hashes in a fixed table.
+/// Distinct values of one sort in one period; the rest is `other`.
+pub const DISTINCT_MAX: usize = 256;
+
+/// A bounded set of values, without a lock: hashes in a fixed table, by a key nobody outside can predict.
 #[derive(Debug)]
-pub struct TagValues([AtomicU64; TAG_VALUES_MAX]);
+pub struct Distinct {
+    hasher: foldhash::quality::RandomState,
+    hashes: [AtomicU64; DISTINCT_MAX],
+}
 
-impl Default for TagValues {
+impl Default for Distinct {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+        Self {
+            hasher: foldhash::quality::RandomState::default(),
+            hashes: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
     }
 }
 
-impl TagValues {
-    /// Whether this value is among the first [`TAG_VALUES_MAX`]. `hash` is of key and value, never 0.
-    pub fn admits(&self, hash: u64) -> bool {
-        let hash = hash.max(1);
-        for slot in &self.0 {
-            match slot.compare_exchange(0, hash, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return true,
-                Err(known) if known == hash => return true,
-                Err(_) => {}
-            }
-        }
-        false
+impl Distinct {
+    /// Whether this value is among the first [`DISTINCT_MAX`].
+    pub fn admits(&self, value: impl Hash) -> bool {
+        let hash = self.hasher.hash_one(value).max(1);
+        // From a place of its own on, so that a known value is found at once.
+        let start = usize::try_from(hash.rem_euclid(256)).unwrap_or(0);
+        let (before, from) = self.hashes.split_at(start);
+        from.iter().chain(before).any(|slot| {
+            let known = slot.load(Ordering::Acquire);
+            known == hash || (known == 0 && claims(slot, hash))
+        })
+    }
+}
+
+/// Takes a free slot; another may have taken it with the same value meanwhile.
+fn claims(slot: &AtomicU64, hash: u64) -> bool {
+    match slot.compare_exchange(0, hash, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => true,
+        Err(known) => known == hash,
     }
 }
 
@@ -203,12 +236,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_257th_tag_value_is_other() {
-        let values = TagValues::default();
-        for hash in 1..=256 {
-            assert!(values.admits(hash), "{hash}");
+    fn the_257th_value_is_other() {
+        let values = Distinct::default();
+        for value in 1..=256 {
+            assert!(values.admits(value), "{value}");
         }
         assert!(!values.admits(257));
-        assert!(values.admits(256), "a known one stays known");
+        assert!(
+            (1..=256).all(|value| values.admits(value)),
+            "known ones stay known"
+        );
     }
 }

@@ -7,7 +7,6 @@ mod settle;
 use std::rc::Rc;
 use std::time::Duration;
 
-use compact_str::CompactString;
 use http::StatusCode;
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -16,6 +15,7 @@ use super::body::Progress;
 use super::desk::Desk;
 use super::identify::Payer;
 use super::room::Part;
+use super::sessions::Turn;
 use super::snapshot::{Held, TeamEntry};
 use crate::budget::books::Reservation;
 use crate::budget::credits::MicroCredits;
@@ -32,7 +32,7 @@ pub struct Ticket {
     payer: Payer,
     terms: Terms,
     reservation: Option<Reservation>,
-    session: Option<TurnOf>,
+    turn: Option<Turn>,
     facts: Facts,
     tap: Option<Tap>,
     /// The room for what the tap keeps.
@@ -67,14 +67,6 @@ pub struct Facts {
     pub asked: Usage,
 }
 
-/// The conversation a turn belongs to.
-pub struct TurnOf {
-    /// Salesforce's session id.
-    pub session: CompactString,
-    /// This turn pays for the opening.
-    pub pays_opening: bool,
-}
-
 /// How the answer came in, as far as it did.
 enum Answer {
     None,
@@ -95,7 +87,7 @@ impl Ticket {
         payer: Payer,
         terms: Terms,
         reservation: Reservation,
-        session: Option<TurnOf>,
+        turn: Option<Turn>,
         facts: Facts,
         progress: Rc<Progress>,
     ) -> Box<Self> {
@@ -107,7 +99,7 @@ impl Ticket {
             payer,
             terms,
             reservation,
-            session,
+            turn,
             facts,
             tap: None,
             kept: None,

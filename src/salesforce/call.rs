@@ -118,6 +118,38 @@ pub enum Needs {
     Whole,
 }
 
+impl<'p> Paid<'p> {
+    /// A call of an endpoint, with what its path names.
+    pub const fn of(endpoint: Endpoint, name: &'p str) -> Self {
+        let (operation, named, session) = match endpoint {
+            Endpoint::SessionOpen => (
+                Operation::AgentConversation,
+                Some((NamedKind::Agent, name)),
+                None,
+            ),
+            Endpoint::Turn | Endpoint::TurnStream => (Operation::AgentTurn, None, Some(name)),
+            Endpoint::PromptTemplate => (
+                Operation::PromptGenerate,
+                Some((NamedKind::Template, name)),
+                None,
+            ),
+            Endpoint::Generation | Endpoint::ChatGeneration => (
+                Operation::ModelGenerate,
+                Some((NamedKind::Model, name)),
+                None,
+            ),
+            Endpoint::Embeddings => (Operation::ModelEmbed, Some((NamedKind::Model, name)), None),
+            Endpoint::Predict => (Operation::EinsteinPredict, None, None),
+        };
+        Self {
+            operation,
+            endpoint,
+            named,
+            session,
+        }
+    }
+}
+
 impl Endpoint {
     /// What the price or the payer depends on. The Models API has no field that limits a generation's output.
     pub const fn needs(self) -> Needs {

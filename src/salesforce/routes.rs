@@ -1,13 +1,90 @@
 //! Which call is which: paid routes match exactly, free ones are an allow-list, everything else is unpriced.
 //!
-//! Matching ignores case, one trailing slash, `.json` and `.xml`.
+//! One table says it all. Matching ignores case, one trailing slash, `.json` and `.xml`.
 
 use http::Method;
 
+use super::Shape;
 use super::call::{Call, Composite, Endpoint, Paid, Price, UpstreamName};
 use super::path::{Ambiguous, Path};
-use super::{NamedKind, Shape};
-use crate::budget::operation::{Operation, Service};
+use crate::budget::operation::Service;
+
+/// The paths that begin alike, lead to one upstream, and have one error shape.
+struct Area {
+    prefix: &'static [&'static str],
+    upstream: UpstreamName,
+    shape: Shape,
+    routes: &'static [Route],
+}
+
+/// One route: its methods, what follows the area's prefix, and what that is.
+///
+/// In a pattern `{version}` is one like `v60.0`, any other word in braces one segment of any kind, `...` none or
+/// more of them.
+struct Route(Methods, &'static [&'static str], Is);
+
+enum Is {
+    Paid(Endpoint),
+    Composite(Composite),
+    Free,
+}
+
+/// Methods of a route, a bit each.
+#[derive(Clone, Copy)]
+struct Methods(u8);
+
+const GET: Methods = Methods(1);
+const POST: Methods = Methods(1 << 1);
+const DELETE: Methods = Methods(1 << 2);
+const GET_POST: Methods = Methods(GET.0 | POST.0);
+const ANY: Methods = Methods(u8::MAX);
+
+/// The first area whose prefix fits has the call.
+#[rustfmt::skip] // a table, a line each
+static AREAS: [Area; 9] = [
+    Area { prefix: &["einstein", "ai-agent"], upstream: UpstreamName::Api, shape: Shape::AgentApi, routes: &[
+        Route(POST, &["v1", "agents", "{agent}", "sessions"], Is::Paid(Endpoint::SessionOpen)),
+        Route(POST, &["v1", "sessions", "{session}", "messages"], Is::Paid(Endpoint::Turn)),
+        Route(POST, &["v1", "sessions", "{session}", "messages", "stream"], Is::Paid(Endpoint::TurnStream)),
+        Route(POST, &["v1", "sessions", "{session}", "feedback"], Is::Free),
+        Route(DELETE, &["v1", "sessions", "{session}"], Is::Free),
+    ] },
+    Area { prefix: &["einstein", "platform"], upstream: UpstreamName::Api, shape: Shape::Models, routes: &[
+        Route(POST, &["v1", "models", "{model}", "generations"], Is::Paid(Endpoint::Generation)),
+        Route(POST, &["v1", "models", "{model}", "chat-generations"], Is::Paid(Endpoint::ChatGeneration)),
+        Route(POST, &["v1", "models", "{model}", "embeddings"], Is::Paid(Endpoint::Embeddings)),
+        Route(POST, &["v1", "feedback"], Is::Free),
+    ] },
+    Area { prefix: &["services", "data"], upstream: UpstreamName::Org, shape: Shape::CoreRest, routes: &[
+        Route(POST, &["{version}", "einstein", "prompt-templates", "{template}", "generations"], Is::Paid(Endpoint::PromptTemplate)),
+        Route(POST, &["{version}", "smartdatadiscovery", "predict"], Is::Paid(Endpoint::Predict)),
+        Route(POST, &["{version}", "composite"], Is::Composite(Composite::Composite)),
+        Route(POST, &["{version}", "composite", "batch"], Is::Composite(Composite::Batch)),
+        Route(POST, &["{version}", "composite", "graph"], Is::Composite(Composite::Graph)),
+        Route(ANY, &["{version}", "sobjects", "..."], Is::Free),
+        Route(GET, &["{version}", "query", "..."], Is::Free),
+        Route(GET, &["{version}", "queryall", "..."], Is::Free),
+        Route(GET, &["{version}", "ssot", "query-sql", "{query}", "..."], Is::Free),
+        Route(GET, &["{version}", "ssot", "queryv2", "{query}", "..."], Is::Free),
+        Route(GET, &["{version}", "limits"], Is::Free),
+        Route(GET, &["{version}"], Is::Free),
+        Route(GET, &[], Is::Free),
+    ] },
+    Area { prefix: &["services"], upstream: UpstreamName::Org, shape: Shape::CoreRest, routes: &[
+        Route(POST, &["oauth2", "token"], Is::Free),
+        Route(GET_POST, &["oauth2", "revoke"], Is::Free),
+        Route(POST, &["oauth2", "introspect"], Is::Free),
+        Route(GET_POST, &["oauth2", "userinfo"], Is::Free),
+        Route(POST, &["a360", "token"], Is::Free),
+    ] },
+    Area { prefix: &["einstein"], upstream: UpstreamName::Api, shape: Shape::Problem, routes: &[] },
+    Area { prefix: &["platform"], upstream: UpstreamName::Api, shape: Shape::Problem, routes: &[] },
+    Area { prefix: &["api", "v1"], upstream: UpstreamName::Data, shape: Shape::Problem, routes: &[] },
+    Area { prefix: &["api", "v2"], upstream: UpstreamName::Data, shape: Shape::Problem, routes: &[
+        Route(GET, &["query", "{batch}"], Is::Free),
+    ] },
+    Area { prefix: &["chat", "completions"], upstream: UpstreamName::OpenConnector, shape: Shape::OpenAi, routes: &[] },
+];
 
 /// Recognises a call by method and path. `None`: no upstream serves such a path.
 ///
@@ -16,207 +93,67 @@ use crate::budget::operation::{Operation, Service};
 pub fn recognise<'p>(method: &Method, path: &'p str) -> Result<Option<Call<'p>>, Ambiguous> {
     let path = Path::parse(path)?;
     let segments = path.segments();
-    let Some(Place {
-        upstream,
-        shape,
-        paid,
-    }) = place(segments)
-    else {
+    let found = AREAS
+        .iter()
+        .find_map(|area| Some((area, after(segments, area.prefix)?)));
+    let Some((area, rest)) = found else {
         return Ok(None);
     };
-    let is_post = method == Method::POST;
-    let price = match paid {
-        Some(paid) if is_post => Price::Paid(paid),
-        None if is_post && let Some(composite) = composite(segments) => Price::Composite(composite),
-        None if is_free(method, segments) => Price::Free,
-        Some(_) | None => Price::Unpriced(service(upstream, segments)),
+    let mut call = Call {
+        upstream: area.upstream,
+        shape: area.shape,
+        price: Price::Unpriced(""),
+        on_paid_path: false,
     };
-    let on_paid_path = paid.is_some();
-    Ok(Some(Call {
-        upstream,
-        shape,
-        price,
-        on_paid_path,
-    }))
+    for Route(methods, pattern, what) in area.routes {
+        let Some(name) = fits(pattern, rest) else {
+            continue;
+        };
+        call.on_paid_path |= matches!(what, Is::Paid(_));
+        if methods.have(method) {
+            call.price = match *what {
+                Is::Paid(endpoint) => Price::Paid(Paid::of(endpoint, name)),
+                Is::Composite(kind) => Price::Composite(kind),
+                Is::Free => Price::Free,
+            };
+            return Ok(Some(call));
+        }
+    }
+    call.price = Price::Unpriced(service(area.upstream, segments));
+    Ok(Some(call))
 }
 
-/// Where a path leads, whatever the method.
-struct Place<'p> {
-    upstream: UpstreamName,
-    shape: Shape,
-    paid: Option<Paid<'p>>,
+impl Methods {
+    fn have(self, method: &Method) -> bool {
+        let bit = match *method {
+            Method::POST => POST.0,
+            Method::GET => GET.0,
+            Method::DELETE => DELETE.0,
+            _ => 1 << 7,
+        };
+        self.0 & bit != 0
+    }
 }
 
-fn place<'p>(segments: &[&'p str]) -> Option<Place<'p>> {
-    let (first, rest) = segments.split_first()?;
-    let at = |upstream, shape, paid| Place {
-        upstream,
-        shape,
-        paid,
-    };
-    Some(match rest {
-        [api, rest @ ..] if is(first, "einstein") => match rest {
-            _ if is(api, "ai-agent") => at(UpstreamName::Api, Shape::AgentApi, agent_api(rest)),
-            _ if is(api, "platform") => at(UpstreamName::Api, Shape::Models, models(rest)),
-            _ => at(UpstreamName::Api, Shape::Problem, None),
-        },
-        _ if is(first, "services") => at(UpstreamName::Org, Shape::CoreRest, org(rest)),
-        _ if is(first, "einstein") || is(first, "platform") => {
-            at(UpstreamName::Api, Shape::Problem, None)
-        }
-        [version, ..] if is(first, "api") && one_of(version, &["v1", "v2"]) => {
-            at(UpstreamName::Data, Shape::Problem, None)
-        }
-        [completions, ..] if is(first, "chat") && is(completions, "completions") => {
-            at(UpstreamName::OpenConnector, Shape::OpenAi, None)
-        }
+/// Whether segments fit a pattern, and the last that could be anything: what the call names. The last word is looked
+/// at first, since it is what tells most routes of an area apart.
+fn fits<'p>(pattern: &[&str], segments: &[&'p str]) -> Option<&'p str> {
+    let (pattern, segments) = match pattern.split_last() {
+        Some((&"...", before)) => (before, segments.get(..before.len())?),
+        _ if pattern.len() == segments.len() => (pattern, segments),
         _ => return None,
-    })
-}
-
-/// Under `/einstein/ai-agent`.
-fn agent_api<'p>(segments: &[&'p str]) -> Option<Paid<'p>> {
-    match after(segments, &["v1"])? {
-        [agents, agent, sessions] if is(agents, "agents") && is(sessions, "sessions") => {
-            Some(Paid {
-                operation: Operation::AgentConversation,
-                endpoint: Endpoint::SessionOpen,
-                named: Some((NamedKind::Agent, agent)),
-                session: None,
-            })
-        }
-        [sessions, session, messages] if is(sessions, "sessions") && is(messages, "messages") => {
-            Some(turn(session, Endpoint::Turn))
-        }
-        [sessions, session, messages, stream]
-            if is(sessions, "sessions") && is(messages, "messages") && is(stream, "stream") =>
-        {
-            Some(turn(session, Endpoint::TurnStream))
-        }
-        _ => None,
-    }
-}
-
-const fn turn(session: &str, endpoint: Endpoint) -> Paid<'_> {
-    Paid {
-        operation: Operation::AgentTurn,
-        endpoint,
-        named: None,
-        session: Some(session),
-    }
-}
-
-/// Under `/einstein/platform`.
-fn models<'p>(segments: &[&'p str]) -> Option<Paid<'p>> {
-    let [models, model, endpoint] = after(segments, &["v1"])? else {
-        return None;
     };
-    let (operation, endpoint) = if is(endpoint, "generations") {
-        (Operation::ModelGenerate, Endpoint::Generation)
-    } else if is(endpoint, "chat-generations") {
-        (Operation::ModelGenerate, Endpoint::ChatGeneration)
-    } else if is(endpoint, "embeddings") {
-        (Operation::ModelEmbed, Endpoint::Embeddings)
-    } else {
-        return None;
-    };
-    let named = Some((NamedKind::Model, *model));
-    is(models, "models").then_some(Paid {
-        operation,
-        endpoint,
-        named,
-        session: None,
-    })
-}
-
-/// Under `/services`.
-fn org<'p>(segments: &[&'p str]) -> Option<Paid<'p>> {
-    let [version, rest @ ..] = after(segments, &["data"])? else {
-        return None;
-    };
-    if !is_version(version) {
-        return None;
-    }
-    match rest {
-        [einstein, templates, template, generations]
-            if is(einstein, "einstein")
-                && is(templates, "prompt-templates")
-                && is(generations, "generations") =>
-        {
-            Some(Paid {
-                operation: Operation::PromptGenerate,
-                endpoint: Endpoint::PromptTemplate,
-                named: Some((NamedKind::Template, template)),
-                session: None,
-            })
+    let mut name = "";
+    for (word, segment) in pattern.iter().zip(segments).rev() {
+        match *word {
+            "{version}" if is_version(segment) => {}
+            "{version}" => return None,
+            word if word.starts_with('{') => name = segment,
+            word if is(segment, word) => {}
+            _ => return None,
         }
-        [discovery, predict] if is(discovery, "smartdatadiscovery") && is(predict, "predict") => {
-            Some(Paid {
-                operation: Operation::EinsteinPredict,
-                endpoint: Endpoint::Predict,
-                named: None,
-                session: None,
-            })
-        }
-        _ => None,
     }
-}
-
-fn composite(segments: &[&str]) -> Option<Composite> {
-    let [version, rest @ ..] = after(segments, &["services", "data"])? else {
-        return None;
-    };
-    match rest {
-        _ if !is_version(version) => None,
-        [composite] if is(composite, "composite") => Some(Composite::Composite),
-        [composite, kind] if is(composite, "composite") && is(kind, "batch") => {
-            Some(Composite::Batch)
-        }
-        [composite, kind] if is(composite, "composite") && is(kind, "graph") => {
-            Some(Composite::Graph)
-        }
-        _ => None,
-    }
-}
-
-/// Calls known to cost nothing: tokens, limits, records, SOQL, session end, feedback, paging of query results.
-fn is_free(method: &Method, segments: &[&str]) -> bool {
-    let (get, post) = (method == Method::GET, method == Method::POST);
-    if let Some(rest) = after(segments, &["services", "data"]) {
-        return match rest {
-            [] => get,
-            [version, ..] if !is_version(version) => false,
-            [_] => get,
-            [_, limits] if is(limits, "limits") => get,
-            [_, sobjects, ..] if is(sobjects, "sobjects") => true,
-            [_, query, ..] if one_of(query, &["query", "queryall"]) => get,
-            [_, ssot, query, _, ..]
-                if is(ssot, "ssot") && one_of(query, &["query-sql", "queryv2"]) =>
-            {
-                get
-            }
-            _ => false,
-        };
-    }
-    if let Some(rest) = after(segments, &["einstein", "ai-agent", "v1", "sessions"]) {
-        return match rest {
-            [_] => method == Method::DELETE,
-            [_, feedback] => post && is(feedback, "feedback"),
-            _ => false,
-        };
-    }
-    let paths: [(&[&str], bool); 6] = [
-        (&["services", "oauth2", "token"], post),
-        (&["services", "oauth2", "revoke"], post || get),
-        (&["services", "oauth2", "introspect"], post),
-        (&["services", "oauth2", "userinfo"], post || get),
-        (&["services", "a360", "token"], post),
-        (&["einstein", "platform", "v1", "feedback"], post),
-    ];
-    let known = paths
-        .iter()
-        .any(|(path, method)| *method && after(segments, path) == Some(&[]));
-    known || (get && matches!(after(segments, &["api", "v2", "query"]), Some([_])))
+    Some(name)
 }
 
 /// The service an unpriced call most likely belongs to; `org` for ordinary record traffic.
@@ -255,10 +192,6 @@ fn after<'s, 'p>(segments: &'s [&'p str], prefix: &[&str]) -> Option<&'s [&'p st
 /// Written as everybody writes it, or in another case.
 fn is(segment: &str, word: &str) -> bool {
     segment == word || segment.eq_ignore_ascii_case(word)
-}
-
-fn one_of(segment: &str, words: &[&str]) -> bool {
-    words.iter().any(|word| is(segment, word))
 }
 
 /// `v60.0`.

@@ -25,6 +25,7 @@ mod disk_reload;
 mod evasion;
 mod export;
 mod http;
+mod names;
 mod origin;
 mod pricing;
 mod process;

@@ -12,8 +12,8 @@ use crate::stage::{Files, any_port};
 
 /// A gateway and its files.
 pub(crate) struct Behind {
-    _files: Files,
-    gateway: Gateway,
+    files: Files,
+    gateway: Option<Gateway>,
 }
 
 impl Behind {
@@ -29,13 +29,17 @@ impl Behind {
         };
         let gateway = Gateway::start(start).unwrap_or_else(|error| panic!("{error}"));
         Self {
-            _files: files,
-            gateway,
+            files,
+            gateway: Some(gateway),
         }
     }
 
+    fn gateway(&self) -> &Gateway {
+        self.gateway.as_ref().expect("running")
+    }
+
     pub(crate) fn proxy(&self) -> SocketAddr {
-        self.gateway.proxy
+        self.gateway().proxy
     }
 
     pub(crate) fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
@@ -51,12 +55,12 @@ impl Behind {
 
     /// A figure of a team, as written: exact.
     pub(crate) fn team(&self, team: &str, field: &str) -> String {
-        let reply = get(self.gateway.admin, &format!("/api/v1/teams/{team}"));
+        let reply = get(self.gateway().admin, &format!("/api/v1/teams/{team}"));
         reply.json()[field].to_string()
     }
 
     pub(crate) fn metrics(&self) -> String {
-        get(self.gateway.admin, "/metrics").text()
+        get(self.gateway().admin, "/metrics").text()
     }
 
     /// Waits until a team's figure is this.
@@ -67,6 +71,13 @@ impl Behind {
             assert!(std::time::Instant::now() < until, "{}", what());
             std::thread::park_timeout(Duration::from_millis(5));
         }
+    }
+
+    /// Stops; what was counted is in the files.
+    pub(crate) fn stop(mut self) -> Files {
+        let gateway = self.gateway.take().expect("running");
+        gateway.stop(Duration::from_secs(5)).expect("a clean stop");
+        self.files
     }
 }
 

@@ -193,6 +193,29 @@ fn a_question_back_does_not_end_a_stream() {
     }
 }
 
+#[test]
+fn turns_at_once_of_a_session_not_seen_opened_pay_for_one_conversation() {
+    let behind = Behind::start(answering(Vec::new()), &guide(), "");
+    let turns: Vec<_> = (0..5)
+        .map(|_| behind.ask(TURN_PATH, &[KEY], TURN))
+        .collect();
+    behind.comes_to("sales", "reserved", "8"); // an opening of 2, and 2 a turn up to 8
+    std::thread::park_timeout(Duration::from_millis(300)); // none of them is late
+    assert_eq!(behind.team("sales", "reserved"), "8");
+    drop(turns);
+    behind.comes_to("sales", "used", "8");
+    assert_eq!(behind.team("sales", "reserved"), "0");
+}
+
+#[test]
+fn a_refused_first_turn_leaves_the_opening_to_the_next() {
+    let behind = Behind::start(answering(Vec::new()), &guide(), "");
+    let stranger = behind.post(TURN_PATH, &[], TURN);
+    assert_eq!(stranger.refusal(), Some("unattributed"));
+    let _turn = behind.ask(TURN_PATH, &[KEY], TURN);
+    behind.comes_to("sales", "reserved", "4");
+}
+
 /// A request in chunks, as a client sends one whose length it does not know.
 fn in_chunks(path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let head = format!(

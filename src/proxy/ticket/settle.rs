@@ -11,6 +11,8 @@ use crate::budget::usage::Usage;
 use crate::ledger::event::{Confidence, Event, EventKind, SessionRow};
 use crate::proxy::counters::Outcome;
 use crate::proxy::identify::Because;
+use crate::proxy::sessions::SESSION_ID_MAX;
+use crate::salesforce::names;
 use crate::salesforce::tap::Learned;
 
 impl Ticket {
@@ -36,7 +38,7 @@ impl Ticket {
         let charge = settlement::charge(reached, &self.terms.quote, &seen);
         let (source, estimate) = (reservation.source, reservation.estimate);
         let credits = charge.credits();
-        let session = self.session_after(estimate, charge, &learned);
+        let session = self.session_after(charge, &learned);
         let Some(team) = self.held.team(self.payer.team) else {
             return;
         };
@@ -100,29 +102,22 @@ impl Ticket {
     }
 
     /// Brings the conversation up to date; what is left to write down.
-    fn session_after(
-        &self,
-        estimate: MicroCredits,
-        charge: Charge,
-        learned: &Learned,
-    ) -> Option<Box<SessionRow>> {
+    fn session_after(&self, charge: Charge, learned: &Learned) -> Option<Box<SessionRow>> {
         let sessions = &self.desk.shared.sessions;
-        if let Some(turn) = &self.session {
-            let unpaid = turn.pays_opening && charge == Charge::Void;
-            return sessions
-                .turn_settled(&turn.session, estimate, charge.credits(), unpaid)
-                .map(Box::new);
+        if let Some(turn) = &self.turn {
+            let is_charged = charge != Charge::Void;
+            let charged = self.team().filter(|_| is_charged);
+            let charged = charged.map(|team| (team.id, charge.credits()));
+            return sessions.turn_settled(turn, charged).map(Box::new);
         }
-        let opened = learned.session.as_ref()?;
-        let agent = self
-            .payer
-            .named
-            .as_ref()
-            .map(|(_, id)| id.clone())
-            .unwrap_or_default();
+        let opened = learned.session.as_ref();
+        let opened = opened.filter(|id| id.len() <= SESSION_ID_MAX)?;
+        // What is not kept of an agent's name cannot say whose its turns are.
+        let agent = self.payer.named.as_ref().map(|(_, id)| id);
+        let agent = agent.filter(|id| *id != names::OTHER).cloned();
         let row = SessionRow {
             session: opened.clone(),
-            agent,
+            agent: agent.unwrap_or_default(),
             team: self.team()?.id,
             charged: charge.credits(),
             opened_below_trip: self.facts.below_trip,

@@ -1,0 +1,113 @@
+//! What a conversation costs with its turns in flight, and which sessions are remembered.
+
+use super::*;
+use crate::budget::operation::Operation;
+
+const AT: Timestamp = Timestamp::UNIX_EPOCH;
+
+fn row(session: &str, last_used: i64) -> SessionRow {
+    SessionRow {
+        session: session.into(),
+        agent: "0Xx1".into(),
+        team: TeamId(0),
+        charged: MicroCredits::from_micros(2),
+        opened_below_trip: true,
+        opening_paid: true,
+        last_used: Timestamp::from_second(last_used).unwrap(),
+        version: 1,
+    }
+}
+
+/// Enters a turn that is estimated at 3; where the conversation stood.
+fn enter<'s>(sessions: &'s Sessions, session: &str) -> ((i64, bool), Entered<'s>) {
+    let mut stood = Conversation::default();
+    let (_, _, entered) = sessions.enter(session, AT, |conversation| {
+        stood = conversation;
+        Terms::flat(Operation::AgentTurn, MicroCredits::from_micros(3))
+    });
+    ((stood.charged.micros(), stood.opening_owed), entered)
+}
+
+fn settled(sessions: &Sessions, turn: Entered<'_>, micros: i64) -> Option<SessionRow> {
+    let charged = (TeamId(7), MicroCredits::from_micros(micros));
+    sessions.turn_settled(&turn.admitted().unwrap(), Some(charged))
+}
+
+#[test]
+fn a_turn_in_flight_counts_with_its_estimate() {
+    let sessions = Sessions::default();
+    sessions.opened(row("a", 0));
+    let (stood, first) = enter(&sessions, "a");
+    assert_eq!(stood, (2, false));
+    let (stood, refused) = enter(&sessions, "a");
+    assert_eq!(stood, (5, false));
+    drop(refused);
+    let row = settled(&sessions, first, 1).unwrap();
+    assert_eq!(
+        (row.charged.micros(), row.team, row.version),
+        (3, TeamId(0), 2)
+    );
+    assert_eq!(enter(&sessions, "a").0, (3, false));
+}
+
+#[test]
+fn an_opening_not_seen_is_owed_once() {
+    let sessions = Sessions::default();
+    let (stood, first) = enter(&sessions, "b");
+    assert_eq!(stood, (0, true));
+    let (stood, second) = enter(&sessions, "b");
+    assert_eq!(stood, (3, false), "not by a turn beside it");
+    drop(first);
+    let (stood, third) = enter(&sessions, "b");
+    assert_eq!(stood, (3, true), "a refused turn paid for nothing");
+    assert_eq!(settled(&sessions, third, 2).unwrap().team, TeamId(7));
+    assert_eq!(settled(&sessions, second, 1).unwrap().charged.micros(), 3);
+    let (terms, agent, entered) = sessions.enter("b", AT, |stood| {
+        Terms::flat(Operation::AgentTurn, stood.charged)
+    });
+    assert_eq!((terms.quote.estimate.micros(), agent), (3, None));
+    assert!(!entered.opened_below_trip);
+}
+
+#[test]
+fn a_name_that_never_cost_anything_is_forgotten() {
+    let sessions = Sessions::default();
+    let (_, refused) = enter(&sessions, "c");
+    let (_, voided) = enter(&sessions, "c");
+    drop(refused);
+    assert_eq!(sessions.len(), 1, "one is in flight");
+    assert_eq!(
+        sessions.turn_settled(&voided.admitted().unwrap(), None),
+        None
+    );
+    assert!(sessions.is_empty());
+    // One that was opened is kept, whatever becomes of its turns.
+    sessions.opened(row("d", 0));
+    let (_, voided) = enter(&sessions, "d");
+    assert!(
+        sessions
+            .turn_settled(&voided.admitted().unwrap(), None)
+            .is_some()
+    );
+    assert_eq!(sessions.len(), 1);
+}
+
+#[test]
+fn the_oldest_idle_go_first_and_a_day_is_the_limit() {
+    let sessions = Sessions::default();
+    for at in 0..SESSIONS_MAX {
+        sessions.opened(row(&at.to_string(), i64::try_from(at).unwrap()));
+    }
+    let knows = |session: &str| sessions.by_id.contains_key(session);
+    for stranger in ["x", "y"] {
+        drop(enter(&sessions, stranger));
+    }
+    assert!(knows("0"), "a made-up name makes nobody else go");
+    sessions.opened(row("new", 1_000_000));
+    assert!(sessions.len() <= SESSIONS_MAX);
+    assert!(!knows("0") && knows("new"));
+    sessions.expire(Timestamp::from_second(1_000_000 + 86_399).unwrap());
+    assert_eq!(sessions.len(), 1);
+    sessions.expire(Timestamp::from_second(1_000_000 + 86_400).unwrap());
+    assert!(sessions.is_empty());
+}
