@@ -275,8 +275,8 @@ fn wrong_syntax_hides_no_more_than_it_must() {
     check(
         &twice,
         &[
-            "allocations.toml:9:8: trip: over 100%",
-            "allocations.toml:10:1: not TOML: duplicate key",
+            "allocations.toml:8:8: trip: over 100%",
+            "allocations.toml:9:1: not TOML: duplicate key",
             "allocations.toml:13:9: share: over 100%",
         ],
     );

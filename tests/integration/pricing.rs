@@ -13,7 +13,8 @@ const KEY: (&str, &str) = ("Breakerbox-Key", SALES_KEY);
 const TURN: &str = r#"{"message":{"sequenceId":1,"type":"Text","text":"Hello"}}"#;
 const TURN_PATH: &str = "/einstein/ai-agent/v1/sessions/s/messages";
 const MANY: &str = "12_000_000_000";
-const JSON: &str = "content-type: application/json";
+/// What every raw request sends beside its own.
+const JSON: &str = "authorization: Bearer 00DHn000000AAAA!test\r\nx-sfdc-app-context: EinsteinGPT\r\nx-client-feature-id: ai-platform-models-connected-app\r\ncontent-type: application/json";
 
 fn flex() -> String {
     allocations("flex-2026-08", MANY)
