@@ -118,10 +118,7 @@ impl Gateway {
         // Before the addresses: a second process has the same ones, and is told who the first one is.
         let lock = Lock::of(&checked.gateway.ledger)?;
         let bound = Bound::new(&listen, count)?;
-        let connector = match start.connector {
-            ConnectorChoice::Platform => Connector::platform()?,
-            ConnectorChoice::Tls(config) => Connector::with_tls((*config).clone()),
-        };
+        let connector = connector(start.connector)?;
         let (ledger, restart) = Ledger::open_locked(&checked.gateway.ledger, lock, count, now)?;
         report_restart(&restart);
         let checked = Arc::new(checked);
@@ -248,6 +245,13 @@ fn report_restart(restart: &crate::ledger::Restart) {
             credits = %adjustment.credits,
             "the last process ended without settling: what was granted is charged as crash_adjustment"
         );
+    }
+}
+
+fn connector(choice: ConnectorChoice) -> io::Result<Connector> {
+    match choice {
+        ConnectorChoice::Platform => Connector::platform(),
+        ConnectorChoice::Tls(config) => Ok(Connector::with_tls((*config).clone())),
     }
 }
 
