@@ -99,6 +99,14 @@ fn a_wall_clock_that_jumps_over_the_months_edge_is_not_believed_until_accepted()
         sales(&process).0 == "2026-12"
     });
     assert!(held(&process).is_null());
+    let usage = |query: &str| {
+        get(process.admin, &format!("/api/v1/usage{query}")).json()[0]["credits"].to_string()
+    };
+    wait_for("both calls are on disk", Duration::from_secs(5), || {
+        usage("?from=2026-11-01") == "2"
+    });
+    assert_eq!(usage("?from=2026-12-01"), "1", "by its time");
+    assert_eq!(usage(""), "null", "what is charged to December");
 
     // Back again: December was opened, so November is over for good.
     clock.set("2026-11-20T13:00:00Z");
