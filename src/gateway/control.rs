@@ -13,6 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::build::Builder;
 use super::conservation::{Conservation, Conserved};
+use super::fuses;
 use super::periods::PeriodClock;
 use crate::alerts::Watcher;
 use crate::clock;
@@ -31,6 +32,8 @@ use crate::proxy::desk::Shared;
 const LOOK: Duration = Duration::from_millis(250);
 /// Questions waiting for the owner; the next one waits to be taken.
 const QUEUE: usize = 16;
+/// How often agents and conversations are compared with what they use to cost: six times a minute.
+const RATES_EVERY_LOOKS: u32 = 4 * 10;
 /// How often sessions are looked through for idle ones.
 const EXPIRE_EVERY_LOOKS: u32 = 4 * 600;
 
@@ -355,6 +358,7 @@ impl Taker {
     fn look(&mut self) {
         let now = clock::now();
         let snapshot = self.control.shared.snapshot.load_full();
+        self.watcher.note_fuses(&snapshot, now);
         let period = self
             .clock
             .current(&snapshot.checked.allocations.pool.calendar, now);
@@ -368,6 +372,7 @@ impl Taker {
                 }
             }
         }
+        self.next_hour(now);
         let health = self.control.shared.ledger.health();
         if self.was_writing && !health.writing {
             let error = health.last_error.unwrap_or_default();
@@ -378,7 +383,12 @@ impl Taker {
         }
         self.was_writing = health.writing;
         // An alert is a row: while there is nowhere to write it, the state it tells of stays.
-        let raised = health.writing && self.watcher.look(&snapshot, now);
+        let mut raised = health.writing && self.watcher.look(&snapshot, now);
+        let is_due = self.looks.rem_euclid(RATES_EVERY_LOOKS) == 0 || !self.watcher.knows_rates();
+        if health.writing && is_due {
+            let sessions = &self.control.shared.sessions;
+            raised |= self.watcher.look_at_rates(&snapshot, sessions, now);
+        }
         let held = self.clock.held().map(str::to_owned);
         if raised || held != self.control.status().held {
             let alerts = self.watcher.counts();
@@ -392,6 +402,19 @@ impl Taker {
         self.looks = self.looks.wrapping_add(1);
         if self.looks.rem_euclid(EXPIRE_EVERY_LOOKS) == 0 {
             self.control.shared.sessions.expire(now);
+        }
+    }
+
+    /// Fuses count by the hour: the next one is made in time, by a snapshot that differs in nothing else.
+    fn next_hour(&mut self, now: Timestamp) {
+        let shared = &self.control.shared;
+        let snapshot = shared.snapshot.load_full();
+        match fuses::in_its_hour(&shared.ledger, &snapshot, now) {
+            Ok(None) => {}
+            Ok(Some(next)) => shared.snapshot.store(Arc::new(next)),
+            Err(error) => {
+                tracing::error!(%error, "the hour of the fuses cannot be read; trying again");
+            }
         }
     }
 }

@@ -308,13 +308,21 @@ impl Exchange {
         let payer = self.payer(claims, &terms, known)?;
         known.payer = Some(payer.because);
         let may_continue = turn.as_ref().is_some_and(|turn| turn.below_trip);
-        let admitted =
-            admit::admit(&self.desk, &self.held, &payer, &terms.quote, may_continue).await?;
+        let admitted = admit::admit(
+            &self.desk,
+            &self.held,
+            &payer,
+            &terms.quote,
+            may_continue,
+            self.now,
+        )
+        .await?;
         let Admitted {
             reservation,
             noted,
             continued,
             below_trip,
+            fused,
         } = admitted;
         if let Some(noted) = &noted {
             self.note(noted, known, true);
@@ -336,6 +344,7 @@ impl Exchange {
             shadow: noted.is_some() || payer.because == Because::Nobody,
             continued,
             below_trip,
+            fused,
             asked,
         };
         let (desk, held) = (Rc::clone(&self.desk), Rc::clone(&self.held));
@@ -379,6 +388,7 @@ impl Exchange {
                 .map(|(kind, id)| (kind, CompactString::from(id))),
             agent_type: None,
             tags: None,
+            fuse: None,
             because: Because::Nobody,
         })
     }

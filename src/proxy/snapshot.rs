@@ -13,8 +13,10 @@ use foldhash::fast::FixedState;
 use http::HeaderValue;
 
 use super::counters::TeamCounters;
+use super::fuses::Fuses;
 use crate::budget::books::{PoolLimits, TeamBooks, TeamLimits};
 use crate::budget::operation::Class;
+use crate::budget::pace::Pace;
 use crate::budget::throttle::Throttle;
 pub use crate::config::checked::UNATTRIBUTED;
 use crate::config::checked::{Checked, OnBound, Upstream};
@@ -28,7 +30,7 @@ use crate::salesforce::call::UpstreamName;
 pub type Held = Rc<Arc<Snapshot>>;
 
 /// One state of the world, for whole requests.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Snapshot {
     /// What it was built from.
     pub checked: Arc<Checked>,
@@ -46,6 +48,8 @@ pub struct Snapshot {
     pub keys: HashMap<[u8; 32], Arc<KeyEntry>>,
     /// By kind and id. Ids come from the configuration, so nobody outside can make them collide.
     pub named: [HashMap<CompactString, NamedEntry, FixedState>; NamedKind::ALL.len()],
+    /// What one request and one hour may cost, where that is limited.
+    pub fuses: Fuses,
     /// Who pays where nobody is known; `None` refuses.
     pub unattributed: Option<usize>,
     /// By name; the same entry across reloads that do not change it, so that its connections stay in use.
@@ -62,7 +66,7 @@ pub struct UpstreamEntry {
 }
 
 /// A team on the request path.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TeamEntry {
     /// In the ledger.
     pub id: TeamId,
@@ -76,6 +80,8 @@ pub struct TeamEntry {
     pub limits: TeamLimits,
     /// Its slots above the trip point.
     pub throttle: Arc<Throttle>,
+    /// Its line above the trip point, where it is paced.
+    pub pace: Option<Arc<Pace>>,
     /// The class of calls that state none.
     pub class: Option<Class>,
     /// False: refusals are only noted.
@@ -146,12 +152,19 @@ pub struct NamedEntry {
     pub agent_type: Option<Arc<str>>,
     /// Its own tags, as canonical JSON.
     pub tags: Option<Arc<str>>,
+    /// Agents only: the position of its fuse in [`Fuses::agents`].
+    pub fuse: Option<usize>,
 }
 
 impl Snapshot {
     /// The configured thing a request names.
     pub fn named(&self, kind: NamedKind, id: &str) -> Option<&NamedEntry> {
         self.named.get(kind.index())?.get(id)
+    }
+
+    /// A configured agent.
+    pub fn agent(&self, id: &str) -> Option<&NamedEntry> {
+        self.named(NamedKind::Agent, id)
     }
 
     /// A configured upstream.

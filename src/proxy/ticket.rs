@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::body::Progress;
 use super::counters::Outcome;
 use super::desk::Desk;
+use super::fuses::HourAt;
 use super::identify::{Because, Payer};
 use super::snapshot::{Held, TeamEntry};
 use crate::budget::books::Reservation;
@@ -53,6 +54,8 @@ pub struct Facts {
     pub continued: bool,
     /// The team was below its trip point.
     pub below_trip: bool,
+    /// The hour it counts in, where a fuse counts.
+    pub fused: Option<HourAt>,
     /// What the request itself says it uses; charged where the answer does not tell.
     pub asked: Usage,
 }
@@ -229,6 +232,10 @@ impl Ticket {
                         .show(&team.books, &team.limits, &self.held.pool);
                 }
             }
+        }
+        if let Some(hour) = self.facts.fused {
+            let fuses = &self.held.fuses;
+            fuses.settle(&self.payer, hour, estimate, credits);
         }
         if self.payer.because == Because::Named {
             team.presence
