@@ -58,7 +58,6 @@ pub use self::error::{LedgerError, OpenError};
 use self::event::{SessionRow, TeamId};
 use self::health::Shared;
 pub use self::health::{Health, LedgerStats};
-use self::hours::{AgentHour, HourAlertRow, HourSums};
 use self::live::LivePeriod;
 use self::lock::Lock;
 use self::periods::{AllocationFact, PeriodFacts};
@@ -377,41 +376,6 @@ impl Ledger {
     pub fn alerts(&self, period: PeriodName) -> Result<Vec<AlertRow>, LedgerError> {
         let connection = sqlite::open_to_read(&self.0.path)?;
         Ok(alerts::list(&connection, period)?)
-    }
-
-    /// Writes an alert of an hour down; false if it was raised before.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn raise_hour_alert(&self, alert: HourAlertRow) -> Result<bool, LedgerError> {
-        self.ask(|reply| Command::RaiseHourAlert(alert, reply))
-    }
-
-    /// Every hour's alert of a period, in order.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn hour_alerts(&self, period: PeriodName) -> Result<Vec<HourAlertRow>, LedgerError> {
-        let connection = sqlite::open_to_read(&self.0.path)?;
-        Ok(hours::list(&connection, period)?)
-    }
-
-    /// What was settled in an hour, counted from the epoch, and which fuses had blown.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn hour(&self, hour: i64) -> Result<HourSums, LedgerError> {
-        let connection = sqlite::open_to_read(&self.0.path)?;
-        Ok(hours::sums(&connection, hour)?)
-    }
-
-    /// What agents settled in each hour from one to before another.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn agent_hours(&self, from: i64, to: i64) -> Result<Vec<AgentHour>, LedgerError> {
-        let connection = sqlite::open_to_read(&self.0.path)?;
-        Ok(hours::agents(&connection, from, to)?)
     }
 
     /// Usage, summed up.

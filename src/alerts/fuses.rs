@@ -80,7 +80,7 @@ fn alert(
         hour,
         kind: match blown.cause {
             Cause::RequestTooDear | Cause::AnswerTooDear => HourKind::MaxPerRequest,
-            Cause::HourFull => HourKind::MaxPerHour,
+            Cause::RequestOverHour | Cause::HourFull => HourKind::MaxPerHour,
         },
         team: fuse.team,
         agent: fuse.agent.as_deref().unwrap_or_default().to_owned(),
@@ -106,7 +106,7 @@ pub(super) fn say(alert: &HourAlertRow, team: &TeamEntry) {
     } else {
         tracing::error!(
             team, agent, fuse, level, estimate = %used, %limit, shadow,
-            "a call was refused that is expected to cost more than one call may"
+            "a call was refused by itself: it is expected to cost more than it may"
         );
     }
 }

@@ -153,7 +153,7 @@ fn standard(view: &View) -> Result<Plan, BudgetRefusal> {
         OnTrip::Throttle => Ok(own(view, view.own.limit, true)),
         OnTrip::Reject => Err(BudgetRefusal::TeamBreakerOpen),
         OnTrip::Pace if fits(view.own.committed, view.estimate, view.paced_to) => {
-            // The line never passes the allocation; whoever says it does is not believed.
+            // A line above the allocation would be a fault: it must not pass it.
             Ok(own(view, view.paced_to.min(view.own.limit), false))
         }
         OnTrip::Pace => Err(BudgetRefusal::Throttled),

@@ -39,6 +39,22 @@ impl FuseLimits {
             per_hour: per_hour.unwrap_or(MicroCredits::MAX),
         })
     }
+
+    /// What would not pass though nothing else were spent.
+    fn refuse_alone(&self, estimate: MicroCredits) -> Option<Blown> {
+        let (cause, at_most) = if estimate > self.per_request {
+            (Cause::RequestTooDear, self.per_request)
+        } else if estimate > self.per_hour {
+            (Cause::RequestOverHour, self.per_hour)
+        } else {
+            return None;
+        };
+        Some(Blown {
+            cause,
+            committed: MicroCredits::ZERO,
+            at_most,
+        })
+    }
 }
 
 /// Why a fuse lets a request not pass.
@@ -46,6 +62,8 @@ impl FuseLimits {
 pub enum Cause {
     /// It is expected to cost more than one request may. Nothing was spent, so it is refused alone.
     RequestTooDear,
+    /// It is expected to cost more than a whole hour may. Likewise refused alone.
+    RequestOverHour,
     /// An answer of this hour turned out dearer than one request may be.
     AnswerTooDear,
     /// The hour's requests would cost more than they may, or have.
@@ -57,14 +75,14 @@ impl Cause {
     pub const fn limit(self) -> &'static str {
         match self {
             Self::RequestTooDear | Self::AnswerTooDear => "max_per_request",
-            Self::HourFull => "max_per_hour",
+            Self::RequestOverHour | Self::HourFull => "max_per_hour",
         }
     }
 
     /// Whether everything is refused until the hour's end.
     pub const fn is_blown(self) -> bool {
         match self {
-            Self::RequestTooDear => false,
+            Self::RequestTooDear | Self::RequestOverHour => false,
             Self::AnswerTooDear | Self::HourFull => true,
         }
     }
@@ -75,8 +93,8 @@ impl Cause {
 pub struct Blown {
     /// Why.
     pub cause: Cause,
-    /// What the hour's requests committed; for [`Cause::AnswerTooDear`] what the dearest cost, for
-    /// [`Cause::RequestTooDear`] nothing, since it is judged by itself.
+    /// What the hour's requests committed; for [`Cause::AnswerTooDear`] what the dearest cost; nothing for a request
+    /// that is refused alone, since it is judged by itself.
     pub committed: MicroCredits,
     /// What the fuse lets through.
     pub at_most: MicroCredits,
@@ -131,7 +149,7 @@ impl Hour {
     /// It blew before a restart, at this limit.
     pub fn blew(&self, cause: Cause, at_most: MicroCredits) {
         match cause {
-            Cause::RequestTooDear => {}
+            Cause::RequestTooDear | Cause::RequestOverHour => {}
             Cause::AnswerTooDear => raise(&self.state.request_blew_at, at_most),
             Cause::HourFull => raise(&self.state.hour_blew_at, at_most),
         }
@@ -158,13 +176,9 @@ impl Hour {
         {
             return Err(blown);
         }
-        if estimate > limits.per_request {
+        if let Some(refused) = limits.refuse_alone(estimate) {
             raise(&self.state.refused, estimate);
-            return Err(Blown {
-                cause: Cause::RequestTooDear,
-                committed: MicroCredits::ZERO,
-                at_most: limits.per_request,
-            });
+            return Err(refused);
         }
         let sum = self.committed().checked_add(estimate);
         match sum.is_some_and(|sum| sum <= limits.per_hour) {
@@ -203,10 +217,13 @@ impl Hour {
 
     /// Everything the fuse had to refuse in this hour under these limits, for alerts.
     pub fn found(&self, limits: &FuseLimits) -> impl Iterator<Item = Blown> {
-        let refused = read(&self.state.refused).map(|estimate| Blown {
-            cause: Cause::RequestTooDear,
-            committed: estimate,
-            at_most: limits.per_request,
+        let refused = read(&self.state.refused).and_then(|estimate| {
+            let committed = estimate;
+            let refused = limits.refuse_alone(estimate)?;
+            Some(Blown {
+                committed,
+                ..refused
+            })
         });
         let blown = [self.hour_full(limits), self.answer_too_dear(limits)];
         refused.into_iter().chain(blown.into_iter().flatten())
@@ -306,11 +323,22 @@ mod tests {
     }
 
     #[test]
+    fn a_request_no_hour_has_room_for_stops_nobody_else() {
+        let (hour, limits) = (Hour::new(7), limits(None, Some(100)));
+        check(&hour, &limits, 101, Some((Cause::RequestOverHour, 0)));
+        check(&hour, &limits, 100, None);
+        check(&hour, &limits, 101, Some((Cause::RequestOverHour, 0)));
+        check(&hour, &limits, 1, Some((Cause::HourFull, 100)));
+        check(&hour, &limits, 101, Some((Cause::HourFull, 100)));
+    }
+
+    #[test]
     fn only_a_higher_limit_makes_it_whole() {
         let hour = Hour::new(7);
-        check(&hour, &limits(None, Some(5)), 6, Some((Cause::HourFull, 0)));
-        check(&hour, &limits(None, Some(4)), 1, Some((Cause::HourFull, 0)));
-        check(&hour, &limits(None, Some(6)), 6, None);
+        check(&hour, &limits(None, Some(5)), 3, None);
+        check(&hour, &limits(None, Some(5)), 3, Some((Cause::HourFull, 3)));
+        check(&hour, &limits(None, Some(4)), 1, Some((Cause::HourFull, 3)));
+        check(&hour, &limits(None, Some(6)), 3, None);
         check(&hour, &limits(Some(1), None), 1, None);
         check(&hour, &limits(None, Some(5)), 1, Some((Cause::HourFull, 7)));
     }
@@ -342,8 +370,8 @@ mod tests {
         let (hour, limits) = (Hour::new(7), limits(None, Some(10_000)));
         let run = || {
             for round in 0..20_000_i64 {
-                let e = micros(1 + round.rem_euclid(3));
-                let _full = hour.look(&limits, e).and_then(|()| hour.take(&limits, e));
+                // Blown after the first that did not fit, so nobody looks: smaller ones may still fit.
+                let _full = hour.take(&limits, micros(1 + round.rem_euclid(3))).is_err();
                 assert!(hour.committed() <= limits.per_hour);
             }
         };
@@ -352,7 +380,6 @@ mod tests {
                 scope.spawn(run);
             }
         });
-        let left = limits.per_hour.micros() - hour.committed().micros();
-        assert!((0..3).contains(&left), "{left} left");
+        assert_eq!(hour.committed(), limits.per_hour);
     }
 }

@@ -251,15 +251,37 @@ fn whoever_races_to_start_the_line_gets_one_line() {
     }
 }
 
+#[test]
+fn threads_never_pass_the_line_together() {
+    let team = paced(1_000_000);
+    team.request(team.after(0), micros(900_000), || true)
+        .unwrap();
+    assert!(team.request(team.after(0), micros(5), || true).is_err());
+    let now = team.after(NOVEMBER / 2);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..20_000).all(|_| team.request(now, micros(5), || true).is_ok()));
+        }
+    });
+    let (committed, line) = (
+        team.own.own.committed().micros(),
+        team.pace.line_at(now).micros(),
+    );
+    assert_eq!((committed, line), (950_000, 950_000));
+}
+
 proptest! {
-    /// Random costs at random times, any number of attempts, from whatever point of the month.
+    /// Random costs at random times, any number of attempts, from a month that is nearly at its trip point.
     #[test]
     fn paced_traffic_alone_never_uses_up_a_team_before_the_period_ends(
         allocation in 10_i64..=1_000_000_000_000,
-        requests in proptest::collection::vec((0_i64..=200_000, 1_i64..=5_000), 1..400),
         begins in 0_i64..NOVEMBER,
+        below in 0_i64..=50,
+        requests in proptest::collection::vec((0_i64..=100_000, 1_i64..=5_000), 1..400),
     ) {
         let team = paced(allocation);
+        let used = (allocation / 1_000 * (900 - below)).max(1);
+        prop_assert_eq!(team.request(team.after(begins), micros(used), || true), Ok(()));
         let mut second = begins;
         for (pause, cost) in requests {
             second += pause;

@@ -3,13 +3,14 @@
 //! An hour that is in memory is kept, whatever a reload changes; one that is not is what the ledger remembers, so
 //! that neither a crash nor a reload makes a blown fuse whole.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use compact_str::CompactString;
 use jiff::Timestamp;
 
 use crate::budget::fuse::{self, FuseLimits, Hour};
-use crate::config::checked::Allocations;
+use crate::config::checked::{Allocations, Named};
 use crate::ledger::event::TeamId;
 use crate::ledger::hours::HourSums;
 use crate::ledger::{Ledger, LedgerError};
@@ -29,9 +30,11 @@ pub(super) fn build(
     now: Timestamp,
 ) -> Result<Fuses, LedgerError> {
     let first = fuse::hour_of(now.as_second());
+    let before = previous.into_iter().flat_map(Fuses::all);
+    let before = before.map(|fuse| (key(fuse.team, fuse.agent.as_deref()), fuse));
     let mut hours = Hours {
         ledger,
-        previous,
+        before: before.collect(),
         first,
         remembered: None,
     };
@@ -62,7 +65,7 @@ pub(super) fn build(
 /// Agents that have a fuse, in the order of [`Fuses::agents`].
 pub(super) fn agents_with_one(
     allocations: &Allocations,
-) -> impl Iterator<Item = (&crate::config::checked::Named, FuseLimits)> {
+) -> impl Iterator<Item = (&Named, FuseLimits)> {
     let agents = allocations
         .named
         .iter()
@@ -94,10 +97,17 @@ pub(super) fn in_its_hour(
     }))
 }
 
+/// What makes a fuse the same one across reloads: an agent may go to another team.
+type Key<'b> = (Option<&'b str>, Option<TeamId>);
+
+fn key(team: TeamId, agent: Option<&str>) -> Key<'_> {
+    (agent, agent.is_none().then_some(team))
+}
+
 /// Where hours come from.
 struct Hours<'b> {
     ledger: &'b Ledger,
-    previous: Option<&'b Fuses>,
+    before: BTreeMap<Key<'b>, &'b Fuse>,
     first: i64,
     /// Read once, and only where an hour is not in memory.
     remembered: Option<HourSums>,
@@ -110,14 +120,14 @@ impl Hours<'_> {
         agent: Option<CompactString>,
         limits: FuseLimits,
     ) -> Result<Fuse, LedgerError> {
-        let first = match self.known(team, agent.as_ref(), self.first) {
+        let first = match self.known(team, agent.as_deref(), self.first) {
             Some(hour) => hour,
             None => self.restored(team, agent.as_deref())?,
         };
         let next = self.first.saturating_add(1);
         // Nothing was spent in an hour that has not begun.
         let second = self
-            .known(team, agent.as_ref(), next)
+            .known(team, agent.as_deref(), next)
             .unwrap_or_else(|| Arc::new(Hour::new(next)));
         Ok(Fuse {
             team,
@@ -127,12 +137,8 @@ impl Hours<'_> {
         })
     }
 
-    fn known(&self, team: TeamId, agent: Option<&CompactString>, hour: i64) -> Option<Arc<Hour>> {
-        let same = |fuse: &&Fuse| match agent {
-            Some(_) => fuse.agent.as_ref() == agent,
-            None => fuse.agent.is_none() && fuse.team == team,
-        };
-        let fuse = self.previous?.all().find(same)?;
+    fn known(&self, team: TeamId, agent: Option<&str>, hour: i64) -> Option<Arc<Hour>> {
+        let fuse = self.before.get(&key(team, agent))?;
         let known = fuse.hours.iter().find(|known| known.number() == hour)?;
         Some(Arc::clone(known))
     }

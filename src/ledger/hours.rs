@@ -2,12 +2,16 @@
 //!
 //! Read from the hourly rollups beside the running writer.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::alerts::Level;
+use super::commands::Command;
 use super::event::TeamId;
 use super::rows::{millis, timestamp};
+use super::{Ledger, LedgerError, sqlite};
 use crate::budget::credits::MicroCredits;
 use crate::budget::fuse::Cause;
 use crate::budget::period::PeriodName;
@@ -83,6 +87,43 @@ pub struct HourAlertRow {
     pub blown: bool,
 }
 
+impl Ledger {
+    /// Writes an alert of an hour down; false if it was raised before.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn raise_hour_alert(&self, alert: HourAlertRow) -> Result<bool, LedgerError> {
+        self.ask(|reply| Command::RaiseHourAlert(alert, reply))
+    }
+
+    /// Every hour's alert of a period, in order.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn hour_alerts(&self, period: PeriodName) -> Result<Vec<HourAlertRow>, LedgerError> {
+        let connection = sqlite::open_to_read(&self.0.path)?;
+        Ok(list(&connection, period)?)
+    }
+
+    /// What was settled in an hour, counted from the epoch, and which fuses had blown.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn hour(&self, hour: i64) -> Result<HourSums, LedgerError> {
+        let connection = sqlite::open_to_read(&self.0.path)?;
+        Ok(sums(&connection, hour)?)
+    }
+
+    /// What agents settled in each hour from one to before another.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn agent_hours(&self, from: i64, to: i64) -> Result<Vec<AgentHour>, LedgerError> {
+        let connection = sqlite::open_to_read(&self.0.path)?;
+        Ok(agents(&connection, from, to)?)
+    }
+}
+
 /// Writes an alert; false if it was raised before. A fuse that has blown since is noted in its row.
 pub(super) fn raise(connection: &Connection, alert: &HourAlertRow) -> rusqlite::Result<bool> {
     let mut insert = connection.prepare_cached(
@@ -104,7 +145,7 @@ pub(super) fn raise(connection: &Connection, alert: &HourAlertRow) -> rusqlite::
     if rows == 0 && alert.blown {
         let mut update = connection.prepare_cached(
             "UPDATE hour_alert SET blown = 1, used = ?, allowed = ?
-             WHERE hour = ? AND kind = ? AND team = ? AND agent = ? AND session = ?",
+             WHERE blown = 0 AND hour = ? AND kind = ? AND team = ? AND agent = ? AND session = ?",
         )?;
         update.execute(params![
             alert.used.micros(),
@@ -120,10 +161,7 @@ pub(super) fn raise(connection: &Connection, alert: &HourAlertRow) -> rusqlite::
 }
 
 /// Every alert of a period, in the order they were raised.
-pub(super) fn list(
-    connection: &Connection,
-    period: PeriodName,
-) -> rusqlite::Result<Vec<HourAlertRow>> {
+fn list(connection: &Connection, period: PeriodName) -> rusqlite::Result<Vec<HourAlertRow>> {
     read(connection, "period = ?", period.code())
 }
 
@@ -161,8 +199,8 @@ fn read(
 /// An hour's sums, and what had blown in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HourSums {
-    teams: Vec<(TeamId, MicroCredits)>,
-    agents: Vec<(String, MicroCredits)>,
+    teams: BTreeMap<TeamId, MicroCredits>,
+    agents: BTreeMap<String, MicroCredits>,
     blown: Vec<HourAlertRow>,
 }
 
@@ -170,18 +208,10 @@ impl HourSums {
     /// What a team, or an agent whoever paid, settled in the hour.
     pub fn settled(&self, team: TeamId, agent: Option<&str>) -> MicroCredits {
         let sum = match agent {
-            Some(agent) => self
-                .agents
-                .iter()
-                .find(|(known, _)| known == agent)
-                .map(|sum| sum.1),
-            None => self
-                .teams
-                .iter()
-                .find(|(known, _)| *known == team)
-                .map(|sum| sum.1),
+            Some(agent) => self.agents.get(agent),
+            None => self.teams.get(&team),
         };
-        sum.unwrap_or_default()
+        sum.copied().unwrap_or_default()
     }
 
     /// What of a fuse had blown, at which limit.
@@ -206,7 +236,7 @@ impl HourSums {
 }
 
 /// Reads an hour.
-pub(super) fn sums(connection: &Connection, hour: i64) -> rusqlite::Result<HourSums> {
+fn sums(connection: &Connection, hour: i64) -> rusqlite::Result<HourSums> {
     let credits = MicroCredits::from_micros;
     let mut select = connection.prepare_cached(
         "SELECT team, sum(credits) FROM rollup_team WHERE hour = ? GROUP BY team",
@@ -238,11 +268,7 @@ pub struct AgentHour {
 }
 
 /// Every agent's hours from one to before another.
-pub(super) fn agents(
-    connection: &Connection,
-    from: i64,
-    to: i64,
-) -> rusqlite::Result<Vec<AgentHour>> {
+fn agents(connection: &Connection, from: i64, to: i64) -> rusqlite::Result<Vec<AgentHour>> {
     let mut select = connection.prepare_cached(
         "SELECT named, hour, sum(credits) FROM rollup WHERE hour >= ? AND hour < ? AND named_kind = ?
          GROUP BY named, hour",

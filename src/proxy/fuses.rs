@@ -192,7 +192,7 @@ impl FuseBlown {
         };
         let (limit, until) = (cause.limit(), self.until);
         match cause {
-            Cause::RequestTooDear => format!(
+            Cause::RequestTooDear | Cause::RequestOverHour => format!(
                 "this request is expected to cost {estimate} credits, and {limit} of {whose} is {at_most}"
             ),
             Cause::AnswerTooDear => format!(
@@ -224,9 +224,9 @@ impl FuseBlown {
     pub(super) fn limit(&self) -> &'static str {
         use fuse::Cause;
         match (self.agent.is_some(), self.blown.cause) {
-            (true, Cause::HourFull) => "agent max_per_hour",
+            (true, Cause::RequestOverHour | Cause::HourFull) => "agent max_per_hour",
             (true, Cause::RequestTooDear | Cause::AnswerTooDear) => "agent max_per_request",
-            (false, Cause::HourFull) => "team max_per_hour",
+            (false, Cause::RequestOverHour | Cause::HourFull) => "team max_per_hour",
             (false, Cause::RequestTooDear | Cause::AnswerTooDear) => "team max_per_request",
         }
     }

@@ -78,6 +78,26 @@ fn retry_after(reply: &Reply) -> u64 {
     seconds.parse().expect("seconds")
 }
 
+/// Body and decision record: which fuse, what it compared, until when.
+fn tells_of_the_agents_fuse(process: &Process, refused: &Reply) {
+    let told = refused.json()["breakerbox"].clone();
+    assert_eq!(told["ends"], "2026-11-20T13:00:00Z", "{told}");
+    assert_eq!(told["fuse"]["limit"], "max_per_hour", "{told}");
+    assert_eq!(told["fuse"]["agent"], AGENT, "{told}");
+    let id = refused.header("breakerbox-request-id").expect("an id");
+    let record = get(process.admin, &format!("/api/v1/decisions/{id}")).json();
+    let binding = &record["compared"]["binding"];
+    assert_eq!(binding["limit"], "agent max_per_hour", "{record}");
+    assert_eq!(
+        (
+            &binding["committed"],
+            &binding["estimate"],
+            &binding["at_most"]
+        ),
+        (&20.into(), &2.into(), &20.into())
+    );
+}
+
 #[test]
 fn a_runaway_agent_is_stopped_within_its_hour() {
     let simulator = Simulator::start(any_port(), Settings::default()).expect("a simulator");
@@ -97,30 +117,17 @@ fn a_runaway_agent_is_stopped_within_its_hour() {
     let refused = open(&process);
     assert!(is_blown(&refused));
     assert!((1..=240).contains(&retry_after(&refused)), "{refused:?}");
-    let told = refused.json()["breakerbox"].clone();
-    assert_eq!(told["ends"], "2026-11-20T13:00:00Z", "{told}");
-    assert_eq!(told["fuse"]["limit"], "max_per_hour", "{told}");
-    assert_eq!(told["fuse"]["agent"], AGENT, "{told}");
-    let id = refused.header("breakerbox-request-id").expect("an id");
-    let record = get(process.admin, &format!("/api/v1/decisions/{id}")).json();
-    let binding = &record["compared"]["binding"];
-    assert_eq!(binding["limit"], "agent max_per_hour", "{record}");
-    assert_eq!(
-        (
-            &binding["committed"],
-            &binding["estimate"],
-            &binding["at_most"]
-        ),
-        (&20.into(), &2.into(), &20.into())
-    );
+    tells_of_the_agents_fuse(&process, &refused);
     let model = || call(process.proxy, "POST", MODEL_PATH, &[KEY], CHAT);
     assert_eq!(model().status, 200, "the rest of the team goes on");
     let want = [blown("max_per_hour", AGENT)];
     let soon = Duration::from_secs(10);
     wait_for("the alert", soon, || alerts(process.admin) == want);
     let raised = "breakerbox_alerts_total{team=\"sales\",level=\"critical\"}";
-    assert_eq!(series(&process.metrics(), raised), "1");
-    assert!(process.log().contains("a fuse has blown"));
+    // A row is there a moment before it is said.
+    wait_for("the metric and the log", soon, || {
+        series(&process.metrics(), raised) == "1" && process.log().contains("a fuse has blown")
+    });
 
     // Neither a crash nor a stop makes it whole, and neither says so again.
     process.kill();
@@ -148,14 +155,26 @@ fn a_runaway_agent_is_stopped_within_its_hour() {
     );
     let want = [want[0].clone(), want[0].clone()];
     wait_for("its alert", soon, || alerts(process.admin) == want);
+
+    // And the one after it, also while the period is held because the clock jumped.
+    clock.set("2026-11-20T13:59:58Z");
+    assert!(is_blown(&open(&process)));
+    wait_for("the hour after", Duration::from_secs(20), || {
+        !is_blown(&open(&process))
+    });
     assert_eq!(process.stop(), Some(0));
-    assert_eq!(simulator.billed().guide.total_micro_credits, 41_000_000);
+    let billed = simulator.billed().guide.total_micro_credits;
+    assert_eq!(
+        billed, 43_000_000,
+        "two hours' worth, one session, one model call"
+    );
 }
 
 #[test]
 fn sixty_four_clients_never_pass_a_fuse_together() {
     early_in_an_hour();
-    let stage = Stage::start(&with_sales("max_per_hour = 500\nclass = \"critical\""));
+    // Less than the clients' first calls together, which all wait for the first grant at once.
+    let stage = Stage::start(&with_sales("max_per_hour = 100\nclass = \"critical\""));
     let passed = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for client in 0..64 {
@@ -172,13 +191,13 @@ fn sixty_four_clients_never_pass_a_fuse_together() {
             });
         }
     });
-    assert_eq!(passed.into_inner(), 250, "500 credits, 2 each, to the last");
-    assert_eq!(stage.team("sales", "used"), "500");
+    assert_eq!(passed.into_inner(), 50, "100 credits, 2 each, to the last");
+    assert_eq!(stage.team("sales", "used"), "100");
     assert_eq!(stage.team("sales", "reserved"), "0");
     let fuse: Value = stage.team("sales", "fuse").parse().expect("JSON");
     assert_eq!(
         (&fuse["hour_committed"], &fuse["max_per_hour"]),
-        (&500.into(), &500.into())
+        (&100.into(), &100.into())
     );
     assert_eq!(fuse["blown"], true);
     wait_for("one alert", Duration::from_secs(5), || {
@@ -257,6 +276,23 @@ fn an_answer_too_dear_blows_the_fuse_and_what_is_free_still_passes() {
 }
 
 #[test]
+fn an_hour_counts_what_calls_cost_and_not_what_they_might_have() {
+    early_in_an_hour();
+    let stage = Stage::start(&with_sales("max_per_hour = 4"));
+    let check = |control, status, committed: i64| {
+        let reply = stage.post(MODEL_PATH, &[KEY, control], CHAT);
+        assert_eq!(reply.status, status, "{}", reply.text());
+        let fuse: Value = stage.team("sales", "fuse").parse().expect("JSON");
+        assert_eq!(fuse["hour_committed"], committed, "after {control:?}");
+    };
+    check(("x-sim-tokens", "20"), 200, 1); // expected to cost 2
+    check(("x-sim-status", "503"), 503, 1);
+    check(("x-sim-tokens", "20"), 200, 2);
+    check(LARGE, 200, 4);
+    check(LARGE, 429, 4);
+}
+
+#[test]
 fn a_fuse_blows_for_show_in_shadow_mode() {
     early_in_an_hour();
     let stage = Stage::start(&with_sales("max_per_hour = 4\nenforce = false"));
@@ -265,6 +301,8 @@ fn a_fuse_blows_for_show_in_shadow_mode() {
         assert_eq!((reply.status, reply.refusal()), (200, None));
     }
     assert_eq!(stage.team("sales", "used"), "10");
+    let fuse: Value = stage.team("sales", "fuse").parse().expect("JSON");
+    assert_eq!(fuse["hour_committed"], 10, "{fuse}");
     let would = "breakerbox_shadow_refusals_total{team=\"sales\",class=\"standard\",refusal=\"fuse_blown\"}";
     assert_eq!(series(&stage.metrics(), would), "3");
     wait_for("the alert", Duration::from_secs(5), || {

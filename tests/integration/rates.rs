@@ -87,7 +87,7 @@ fn an_agent_and_a_conversation_far_above_their_own_norm_are_told_of_once() {
     for _ in 0..20 {
         open(&stage, BUSY);
     }
-    std::thread::park_timeout(Duration::from_secs(11)); // one look at least: nothing may come
+    std::thread::park_timeout(Duration::from_secs(6)); // its history is read within four: nothing may come
     assert_eq!(alerts(&stage), []);
     open(&stage, AGENT);
     wait_for("the agent's alert", within(25), || {
@@ -112,7 +112,7 @@ fn an_agent_and_a_conversation_far_above_their_own_norm_are_told_of_once() {
     });
 
     stage.restart();
-    std::thread::park_timeout(Duration::from_secs(11));
+    std::thread::park_timeout(Duration::from_secs(6));
     assert_eq!(alerts(&stage), both, "once an hour, also across a restart");
     assert_eq!(series(&stage.metrics(), raised), "0");
 }
