@@ -1,5 +1,5 @@
 //! Alerts: 50 and 75 % of an allocation settled, and the breaker opening; once per team, level and period. Fuses
-//! that blew ([`fuses`]) and abnormal rates ([`rates`]), once an hour. All of it also across restarts.
+//! that blew and abnormal rates, once an hour. All of it also across restarts.
 //!
 //! The ledger decides whether an alert is new, so two looks cannot raise one twice. More allocation re-arms the
 //! levels above current use.

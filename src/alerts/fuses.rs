@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use compact_str::CompactString;
 use jiff::Timestamp;
 
+use crate::budget::credits::MicroCredits;
 use crate::budget::fuse::{self, Blown, Cause};
 use crate::ledger::event::TeamId;
 use crate::ledger::hours::{HourAlertRow, HourKind};
@@ -21,8 +22,9 @@ type Key = (i64, HourKind, TeamId, CompactString);
 #[derive(Debug, Default)]
 pub(super) struct FuseWatch {
     waiting: BTreeMap<Key, HourAlertRow>,
-    /// True where it was raised as blown; a fuse may first refuse one request alone, and blow later.
-    raised: BTreeMap<Key, bool>,
+    /// With the limit it blew at: a fuse may first refuse one request alone, and blow later; or again, at a limit that
+    /// a reload raised.
+    raised: BTreeMap<Key, Option<MicroCredits>>,
 }
 
 impl FuseWatch {
@@ -45,7 +47,7 @@ impl FuseWatch {
         let is_known = self
             .raised
             .get(&key)
-            .is_some_and(|blown| *blown || !alert.blown);
+            .is_some_and(|blew_at| !alert.blown || *blew_at >= Some(alert.allowed));
         if !is_known && self.waiting.len() < WAITING_MAX {
             self.waiting.insert(key, alert);
         }
@@ -60,7 +62,8 @@ impl FuseWatch {
     pub(super) fn raised(&mut self, alert: &HourAlertRow) {
         let key = key(alert);
         self.waiting.remove(&key);
-        self.raised.insert(key, alert.blown);
+        self.raised
+            .insert(key, alert.blown.then_some(alert.allowed));
     }
 }
 

@@ -124,7 +124,7 @@ impl Ledger {
     }
 }
 
-/// Writes an alert; false if it was raised before. A fuse that has blown since is noted in its row.
+/// Writes an alert; false if it was raised before. A fuse that has blown since, or at a higher limit, is noted in its row.
 pub(super) fn raise(connection: &Connection, alert: &HourAlertRow) -> rusqlite::Result<bool> {
     let mut insert = connection.prepare_cached(
         "INSERT INTO hour_alert (hour, kind, team, agent, session, period, at_ms, used, allowed, blown)
@@ -145,7 +145,7 @@ pub(super) fn raise(connection: &Connection, alert: &HourAlertRow) -> rusqlite::
     if rows == 0 && alert.blown {
         let mut update = connection.prepare_cached(
             "UPDATE hour_alert SET blown = 1, used = ?, allowed = ?
-             WHERE blown = 0 AND hour = ? AND kind = ? AND team = ? AND agent = ? AND session = ?",
+             WHERE (blown = 0 OR allowed < ?2) AND hour = ? AND kind = ? AND team = ? AND agent = ? AND session = ?",
         )?;
         update.execute(params![
             alert.used.micros(),

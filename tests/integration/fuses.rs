@@ -205,17 +205,20 @@ fn sixty_four_clients_never_pass_a_fuse_together() {
     });
 }
 
+/// 0.2 credits a row.
+fn predict(stage: &Stage, rows: usize) -> Reply {
+    let rows = vec!["[\"1\"]"; rows].join(",");
+    let body = format!(
+        r#"{{"predictionDefinition":"1OR","rows":[{rows}],"columnNames":["a"],"type":"RawData"}}"#
+    );
+    stage.post(PREDICT_PATH, &[KEY], &body)
+}
+
 #[test]
 fn a_request_too_dear_is_refused_alone() {
     early_in_an_hour();
     let stage = Stage::start(&with_sales("max_per_request = 10"));
-    let predict = |rows: usize| {
-        let rows = vec!["[\"1\"]"; rows].join(",");
-        let body = format!(
-            r#"{{"predictionDefinition":"1OR","rows":[{rows}],"columnNames":["a"],"type":"RawData"}}"#
-        );
-        stage.post(PREDICT_PATH, &[KEY], &body)
-    };
+    let predict = |rows| predict(&stage, rows);
     assert!(is_blown(&predict(51)), "10.2 credits");
     assert!(!is_blown(&predict(50)), "10 credits");
     let refused = predict(200);
@@ -313,26 +316,34 @@ fn a_fuse_blows_for_show_in_shadow_mode() {
 #[test]
 fn a_reload_keeps_what_blew_unless_it_allows_more() {
     early_in_an_hour();
-    let stage = Stage::start(&with_sales("max_per_hour = 4"));
-    let call = || is_blown(&stage.post(MODEL_PATH, &[KEY, LARGE], CHAT));
-    let reload = |more: &str, limit: &str| {
+    let mut stage = Stage::start(&with_sales("max_per_hour = 4"));
+    let call = |stage: &Stage| is_blown(&stage.post(MODEL_PATH, &[KEY, LARGE], CHAT));
+    let reload = |stage: &Stage, more: &str, limit: &str| {
         std::fs::write(stage.files.allocations(), with_sales(more)).expect("write");
         let in_force = || stage.team("sales", "fuse").contains(limit);
         wait_for(limit, Duration::from_secs(5), in_force);
     };
-    assert_eq!([(); 3].map(|()| call()), [false, false, true]);
-    reload("max_per_hour = 3\ntrip = \"80%\"", "\"max_per_hour\":3,");
-    assert!(call(), "less does not make it whole");
-    reload("max_per_hour = \"6.5\"", "\"max_per_hour\":6.5,");
-    assert_eq!([(); 3].map(|()| call()), [false, true, true]);
+    assert_eq!([(); 3].map(|()| call(&stage)), [false, false, true]);
+    reload(
+        &stage,
+        "max_per_hour = 3\ntrip = \"80%\"",
+        "\"max_per_hour\":3,",
+    );
+    assert!(call(&stage), "less does not make it whole");
+    reload(&stage, "max_per_hour = \"6.5\"", "\"max_per_hour\":6.5,");
+    assert_eq!([(); 3].map(|()| call(&stage)), [false, true, true]);
+    let of_row = |stage: &Stage| stage.ask("/api/v1/alerts")[0]["allowed"].clone();
+    wait_for("its row", Duration::from_secs(5), || of_row(&stage) == 6.5);
+    stage.restart();
+    assert!(is_blown(&predict(&stage, 1)), "6.2 credits, and yet");
     // Taken out and put in again: what the hour cost is not forgotten.
     std::fs::write(stage.files.allocations(), with_sales("")).expect("write");
     wait_for("no fuse", Duration::from_secs(5), || {
         stage.team("sales", "fuse") == "null"
     });
-    assert!(!call());
+    assert!(!call(&stage));
     let written = || stage.ask("/api/v1/usage?group_by=team")[0]["credits"] == 8;
     wait_for("its rollup", Duration::from_secs(5), written);
-    reload("max_per_hour = 9", "\"max_per_hour\":9,");
-    assert!(call(), "8 and 2");
+    reload(&stage, "max_per_hour = 9", "\"max_per_hour\":9,");
+    assert!(call(&stage), "8 and 2");
 }
