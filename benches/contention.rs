@@ -51,6 +51,7 @@ fn rounds(books: &PeriodBooks, team: &TeamBooks, count: u64) {
         estimate,
         bound,
         continued: false,
+        paced_to: MicroCredits::ZERO,
     };
     for _ in 0..count {
         let taken = books.reserve(
@@ -58,7 +59,7 @@ fn rounds(books: &PeriodBooks, team: &TeamBooks, count: u64) {
             &pool,
             black_box(&ask),
             MicroCredits::ZERO,
-            || true,
+            |_| Ok(()),
         );
         books.settle(team, taken.unwrap(), MicroCredits::from_micros(1));
     }

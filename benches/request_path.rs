@@ -148,7 +148,7 @@ fn one_request(warm: &Warm) {
     };
     let payer = identify(&held, &desk.keys, &claims).unwrap();
     let admitted = {
-        let mut admitting = pin!(admit(desk, &held, &payer, &terms.quote, false));
+        let mut admitting = pin!(admit(desk, &held, &payer, &terms.quote, false, now));
         match admitting
             .as_mut()
             .poll(&mut Context::from_waker(Waker::noop()))
@@ -161,6 +161,7 @@ fn one_request(warm: &Warm) {
         reservation,
         continued,
         below_trip,
+        fused,
         ..
     } = admitted;
     let facts = Facts {
@@ -170,6 +171,7 @@ fn one_request(warm: &Warm) {
         shadow: false,
         continued,
         below_trip,
+        fused,
         asked: Usage::of_units(1),
     };
     let progress = Progress::new();

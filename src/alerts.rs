@@ -1,8 +1,11 @@
-//! Alerts: 50 and 75 % of an allocation settled, and the breaker opening; once per team, level and period, also
-//! across restarts.
+//! Alerts: 50 and 75 % of an allocation settled, and the breaker opening; once per team, level and period. Fuses
+//! that blew and abnormal rates, once an hour. All of it also across restarts.
 //!
 //! The ledger decides whether an alert is new, so two looks cannot raise one twice. More allocation re-arms the
 //! levels above current use.
+
+mod fuses;
+mod rates;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +19,8 @@ use crate::budget::period::PeriodName;
 use crate::ledger::Ledger;
 use crate::ledger::alerts::{AlertRow, Level};
 use crate::ledger::event::TeamId;
+use crate::ledger::hour_alerts::HourAlertRow;
+use crate::proxy::sessions::Sessions;
 use crate::proxy::snapshot::{Snapshot, TeamEntry, UNATTRIBUTED};
 
 /// Looks at every team and raises what is due.
@@ -25,6 +30,8 @@ pub struct Watcher {
     /// What is known to be raised, so that the ledger is asked once.
     raised: BTreeMap<(TeamId, PeriodName, u32), ()>,
     counts: BTreeMap<(Arc<str>, Level), u64>,
+    fuses: fuses::FuseWatch,
+    rates: rates::RateWatch,
 }
 
 impl Watcher {
@@ -34,6 +41,8 @@ impl Watcher {
             ledger,
             raised: BTreeMap::new(),
             counts: BTreeMap::new(),
+            fuses: fuses::FuseWatch::default(),
+            rates: rates::RateWatch::default(),
         }
     }
 
@@ -57,7 +66,77 @@ impl Watcher {
                 any |= self.raise(snapshot, team, level, percent, now);
             }
         }
+        for alert in self.fuses.waiting() {
+            if let Some(is_new) = self.raise_hours(snapshot, &alert, fuses::say) {
+                self.fuses.raised(&alert);
+                any |= is_new;
+            }
+        }
         any
+    }
+
+    /// Takes notice of fuses that blew, also while there is nowhere to write it down.
+    pub fn note_fuses(&mut self, snapshot: &Snapshot, now: Timestamp) {
+        self.fuses.look(snapshot, now);
+    }
+
+    /// Whether it is known what agents use to cost; until then [`Self::look_at_rates`] reads on, a day a time.
+    pub fn knows_rates(&self) -> bool {
+        self.rates.is_read()
+    }
+
+    /// Looks for agents and conversations that cost far more than they use to; true if there were any.
+    pub fn look_at_rates(
+        &mut self,
+        snapshot: &Snapshot,
+        sessions: &Sessions,
+        now: Timestamp,
+    ) -> bool {
+        let found = match self.rates.look(snapshot, sessions, &self.ledger, now) {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "usual rates cannot be read; trying again");
+                return false;
+            }
+        };
+        let mut any = false;
+        for alert in found {
+            if let Some(is_new) = self.raise_hours(snapshot, &alert, rates::say) {
+                self.rates.raised(&alert);
+                any |= is_new;
+            }
+        }
+        any
+    }
+
+    /// Writes an alert of an hour down; whether it is new, or nothing where it must be tried again.
+    fn raise_hours(
+        &mut self,
+        snapshot: &Snapshot,
+        alert: &HourAlertRow,
+        say: fn(&HourAlertRow, &TeamEntry),
+    ) -> Option<bool> {
+        let Some(team) = snapshot.teams.iter().find(|team| team.id == alert.team) else {
+            return Some(false); // a reload took it away
+        };
+        match self.ledger.raise_hour_alert(alert.clone()) {
+            Ok(is_new) => {
+                if is_new {
+                    say(alert, team);
+                    self.count(&team.name, alert.kind.level());
+                }
+                Some(is_new)
+            }
+            Err(error) => {
+                tracing::error!(%error, team = &*team.name, "an alert cannot be written down; trying again");
+                None
+            }
+        }
+    }
+
+    fn count(&mut self, team: &Arc<str>, level: Level) {
+        let count = self.counts.entry((Arc::clone(team), level)).or_default();
+        *count = count.saturating_add(1);
     }
 
     /// A reload that gives more: levels above current use may be raised again.
@@ -112,11 +191,7 @@ impl Watcher {
                 self.raised.insert(key, ());
                 if is_new {
                     say(team, level, percent, figures.settled);
-                    let count = self
-                        .counts
-                        .entry((Arc::clone(&team.name), level))
-                        .or_default();
-                    *count = count.saturating_add(1);
+                    self.count(&team.name, level);
                 }
                 is_new
             }

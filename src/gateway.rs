@@ -5,6 +5,7 @@
 pub mod build;
 pub mod conservation;
 pub mod control;
+mod fuses;
 pub mod periods;
 mod reload;
 

@@ -19,6 +19,7 @@ pub mod export;
 mod files;
 mod grants;
 mod health;
+pub mod hour_alerts;
 mod hours;
 pub mod live;
 mod lock;

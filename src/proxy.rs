@@ -11,6 +11,7 @@ pub mod decision;
 pub mod desk;
 pub mod exchange;
 mod forward;
+pub mod fuses;
 pub mod headers;
 pub mod identify;
 mod incoming;

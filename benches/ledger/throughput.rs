@@ -216,10 +216,11 @@ fn spend(running: &Running, team: &TeamBooks, price: MicroCredits) {
         estimate: MicroCredits::from_micros(2_000_000),
         bound: MicroCredits::from_micros(6_000_000),
         continued: false,
+        paced_to: MicroCredits::ZERO,
     };
     loop {
         let books = &running.live.books;
-        match books.reserve((team, &limits), &pool, &ask, MicroCredits::ZERO, || true) {
+        match books.reserve((team, &limits), &pool, &ask, MicroCredits::ZERO, |_| Ok(())) {
             Ok(taken) => return books.settle(team, taken, price),
             Err(Denied::GrantShort) => {
                 running.ledger.wake();

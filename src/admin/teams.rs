@@ -6,12 +6,15 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::money::PercentOf;
 use super::problem;
 use crate::budget::credits::MicroCredits;
+use crate::budget::fuse;
 use crate::budget::operation::Class;
+use crate::clock;
 use crate::config::checked::{Tags, Team};
 use crate::gateway::control::Control;
 use crate::proxy::snapshot::{Snapshot, TeamEntry, UNATTRIBUTED};
@@ -48,6 +51,20 @@ struct TeamStatus {
     period_start: String,
     period_end: String,
     tags: Tags,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fuse: Option<FuseStatus>,
+}
+
+/// Where a team's own fuse stands in the running hour.
+#[derive(Debug, Serialize)]
+struct FuseStatus {
+    max_per_request: Option<MicroCredits>,
+    max_per_hour: Option<MicroCredits>,
+    /// Settled and in flight.
+    hour_committed: MicroCredits,
+    /// Every call is refused until the hour's end.
+    blown: bool,
+    hour_ends: String,
 }
 
 pub(super) async fn list(State(control): State<Arc<Control>>) -> Response {
@@ -111,7 +128,21 @@ fn status(snapshot: &Snapshot, team: &TeamEntry) -> TeamStatus {
         period_start: period.start.to_string(),
         period_end: period.end.to_string(),
         tags: configured.map(|team| team.tags.clone()).unwrap_or_default(),
+        fuse: fuse(snapshot, team),
     }
+}
+
+fn fuse(snapshot: &Snapshot, team: &TeamEntry) -> Option<FuseStatus> {
+    let (limits, hour) = snapshot.fuses.of_team(team.id, clock::now())?;
+    let set = |limit: MicroCredits| (limit < MicroCredits::MAX).then_some(limit);
+    let ends = Timestamp::from_second(fuse::end_of_hour(hour.number()));
+    Some(FuseStatus {
+        max_per_request: set(limits.per_request),
+        max_per_hour: set(limits.per_hour),
+        hour_committed: hour.committed(),
+        blown: hour.found(limits).any(|found| found.cause.is_blown()),
+        hour_ends: ends.map_or_else(|_| String::new(), |ends| ends.to_string()),
+    })
 }
 
 fn configured<'s>(snapshot: &'s Snapshot, team: &TeamEntry) -> Option<&'s Team> {

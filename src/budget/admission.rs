@@ -15,6 +15,8 @@ pub enum OnTrip {
     Throttle,
     /// Refused.
     Reject,
+    /// What is left is spread over what is left of the period.
+    Pace,
 }
 
 /// An account as admission sees it: what is committed, and the most that may be.
@@ -45,6 +47,8 @@ pub struct View {
     pub own_trip_at: MicroCredits,
     /// What happens to standard traffic above the trip point.
     pub on_trip: OnTrip,
+    /// The most `own.committed` may become by paced requests now: the line of [`super::pace`].
+    pub paced_to: MicroCredits,
     /// A turn of a standard conversation that was opened below the trip point.
     pub continued: bool,
     /// The central buffer, all teams.
@@ -74,8 +78,10 @@ pub enum BudgetRefusal {
     PoolBreakerOpen,
     /// The month's pool or the contract year is used up.
     PoolExhausted,
-    /// Between trip point and allocation, and no throttle slot is free.
+    /// Between trip point and allocation, and no throttle slot is free, or the line is not there yet.
     Throttled,
+    /// More than a fuse allows. Not said by [`decide`]: fuses come before it, and take last of all.
+    FuseBlown,
 }
 
 /// Leave to take the estimate, with the ceilings to respect while taking it.
@@ -146,6 +152,11 @@ fn standard(view: &View) -> Result<Plan, BudgetRefusal> {
     match view.on_trip {
         OnTrip::Throttle => Ok(own(view, view.own.limit, true)),
         OnTrip::Reject => Err(BudgetRefusal::TeamBreakerOpen),
+        OnTrip::Pace if fits(view.own.committed, view.estimate, view.paced_to) => {
+            // A line above the allocation would be a fault: it must not pass it.
+            Ok(own(view, view.paced_to.min(view.own.limit), false))
+        }
+        OnTrip::Pace => Err(BudgetRefusal::Throttled),
     }
 }
 

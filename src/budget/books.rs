@@ -1,7 +1,7 @@
 //! The counters of one period, and the steps that take from several of them without a lock.
 //!
 //! [`PeriodBooks::reserve`] loads a [`View`], asks [`admission::decide`], and takes what the plan says with
-//! one compare-and-swap an account, in the order source, grant, year, pool, slot; when one fails the ones
+//! one compare-and-swap an account, in the order source, grant, year, pool, slot, fuse; when one fails the ones
 //! before it are given back in reverse and the question is asked again with fresh numbers. Others' steps in
 //! between may cause a spurious refusal within microseconds of a limit, never an admission.
 
@@ -144,6 +144,8 @@ pub struct Ask {
     pub bound: MicroCredits,
     /// A turn of a standard conversation opened below the trip point.
     pub continued: bool,
+    /// Where the team's pacing line is; only looked at under [`OnTrip::Pace`].
+    pub paced_to: MicroCredits,
 }
 
 /// Why nothing was taken.
@@ -193,6 +195,7 @@ impl PeriodBooks {
             own: line(team.own.committed(), limits.allocation),
             own_trip_at: limits.trip_at,
             on_trip: limits.on_trip,
+            paced_to: ask.paced_to,
             continued: ask.continued,
             buffer: line(self.buffer.committed(), pool.buffer),
             team_buffer: line(team.buffer.committed(), limits.buffer_max),
@@ -204,8 +207,9 @@ impl PeriodBooks {
         }
     }
 
-    /// Takes what the request may spend, or says why not. `beyond` is what may be exposed above the grant;
-    /// `slot` takes a throttle slot and is asked last, at most once.
+    /// Takes what the request may spend, or says why not. `beyond` is what may be exposed above the grant. `last` is
+    /// asked last, at most once, and told whether to take a throttle slot: when it says no, all is given back, and
+    /// nobody has seen it.
     ///
     /// # Errors
     /// The budget's refusal, or a grant that is short.
@@ -215,7 +219,7 @@ impl PeriodBooks {
         pool: &PoolLimits,
         ask: &Ask,
         beyond: MicroCredits,
-        mut slot: impl FnMut() -> bool,
+        mut last: impl FnMut(bool) -> Result<(), BudgetRefusal>,
     ) -> Result<Reservation, Denied> {
         let mut lost = BudgetRefusal::TeamExhausted;
         for _ in 0..ATTEMPTS {
@@ -229,11 +233,11 @@ impl PeriodBooks {
             };
             let plan = admission::decide(&view).map_err(denied)?;
             match self.take(team, &plan, ask, beyond) {
-                Ok(reservation) if plan.needs_slot && !slot() => {
-                    self.void(team, reservation);
-                    return Err(denied(BudgetRefusal::Throttled));
-                }
                 Ok(reservation) => {
+                    if let Err(refusal) = last(plan.needs_slot) {
+                        self.void(team, reservation);
+                        return Err(denied(refusal));
+                    }
                     self.show(team, limits, pool);
                     return Ok(reservation);
                 }
@@ -346,6 +350,7 @@ impl PeriodBooks {
             }
             (BudgetRefusal::PoolBreakerOpen, _) => self.shown.raise(Breaker::Open),
             (BudgetRefusal::PoolExhausted, _) => self.shown.raise(Breaker::Exhausted),
+            (BudgetRefusal::FuseBlown, _) => {} // a fuse is no breaker: alerts tell of it
             (
                 BudgetRefusal::Throttled
                 | BudgetRefusal::TeamBreakerOpen

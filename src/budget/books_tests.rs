@@ -120,6 +120,7 @@ fn check_golden(row: &str) {
         estimate: micros(estimate),
         bound: micros(estimate),
         continued: *continued == "1",
+        paced_to: MicroCredits::ZERO,
     };
     let before = books.view(&team, &limits, &pool_limits, &ask);
     let got = books.reserve(
@@ -127,7 +128,10 @@ fn check_golden(row: &str) {
         &pool_limits,
         &ask,
         MicroCredits::ZERO,
-        || *slot == "1",
+        |needs_slot| match needs_slot && *slot == "0" {
+            true => Err(BudgetRefusal::Throttled),
+            false => Ok(()),
+        },
     );
     let want = match (*verdict, *source, *refusal) {
         ("admit", source, "") => Ok(Source::parse(source).unwrap()),
@@ -196,6 +200,7 @@ fn ask(class: Class, estimate: i64, bound: i64) -> Ask {
         estimate,
         bound,
         continued: false,
+        paced_to: MicroCredits::ZERO,
     }
 }
 
@@ -209,7 +214,7 @@ fn nothing_is_spent_before_the_ledger_wrote_it_down() {
             &pool,
             &ask(Class::Standard, 2, 6),
             MicroCredits::ZERO,
-            || true,
+            |_| Ok(()),
         )
     };
     assert_eq!(reserve().unwrap_err(), Denied::GrantShort);
@@ -263,7 +268,7 @@ fn a_price_above_the_estimate_shows_as_debt_and_opens_the_breaker() {
             &pool,
             &ask(Class::Background, 10, 10),
             MicroCredits::ZERO,
-            || true,
+            |_| Ok(()),
         )
         .unwrap();
     books.settle(&team, taken, MicroCredits::from_micros(130));
@@ -288,7 +293,7 @@ fn threads_never_pass_the_trip_point_together_and_leave_nothing_reserved() {
                     let estimate = 1 + round.rem_euclid(5);
                     let ask = ask(class, estimate, estimate);
                     let Ok(taken) =
-                        books.reserve((team, limits), pool, &ask, MicroCredits::ZERO, || true)
+                        books.reserve((team, limits), pool, &ask, MicroCredits::ZERO, |_| Ok(()))
                     else {
                         continue;
                     };

@@ -27,7 +27,7 @@ impl Throttle {
 }
 
 impl<C: Clock + Clone> Throttle<C> {
-    fn with_clock(per_minute: NonZeroU32, clock: C) -> Self {
+    pub(super) fn with_clock(per_minute: NonZeroU32, clock: C) -> Self {
         let spacing = Duration::from_secs(60)
             .checked_div(per_minute.get())
             .unwrap_or_default();

@@ -88,6 +88,7 @@ fn what_is_not_written_has_its_default() {
         (OnTrip::Throttle, 6)
     );
     assert_eq!((team.class, team.buffer_max), (None, None));
+    assert_eq!((team.max_per_request, team.max_per_hour), (None, None));
     assert!(team.enforce && team.finish_conversations);
     assert_eq!(team.on_bound, OnBound::Extend);
 }
@@ -112,6 +113,7 @@ monthly_credits = 10_000
 on_trip = { standard = "reject" }
 [[team]]
 name = "lab"
+on_trip = { standard = "pace" }
 owner = "o@example.com"
 buffer_share = "12.5%"
 [[agent]]
@@ -134,6 +136,20 @@ team = "lab"
 may_use = ["sales", "support 2"]
 expires = 2027-01-01
 "#;
+
+#[test]
+fn teams_and_agents_have_fuses() {
+    let more = "max_per_hour = 2_000\n[[agent]]\nid = \"a\"\nteam = \"sales\"\nmax_per_request = \"0.5\"\n";
+    let allocations = valid(&format!("{POOL}{SALES}{more}"));
+    let (team, agent) = (&allocations.teams[0], &allocations.named[0]);
+    let credits = MicroCredits::from_credits;
+    assert_eq!(
+        (team.max_per_request, team.max_per_hour),
+        (None, credits(2_000))
+    );
+    let half = Some(MicroCredits::from_micros(500_000));
+    assert_eq!((agent.max_per_request, agent.max_per_hour), (half, None));
+}
 
 #[test]
 fn what_is_written_is_meant() {
@@ -162,7 +178,10 @@ fn what_is_written_is_meant() {
         support.share,
         Share::Monthly(MicroCredits::from_credits(10_000).unwrap())
     );
-    assert_eq!(support.on_trip, OnTrip::Reject);
+    assert_eq!(
+        (support.on_trip, lab.on_trip),
+        (OnTrip::Reject, OnTrip::Pace)
+    );
     assert_eq!(lab.share, Share::OfBuffer(percent("12.5%")));
     let named: Vec<_> = allocations
         .named

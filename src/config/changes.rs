@@ -254,6 +254,7 @@ fn team_settings(team: &Team) -> Settings {
     let on_trip = match on_trip {
         OnTrip::Throttle => format!("throttle at {throttle_per_minute}/min"),
         OnTrip::Reject => "reject".to_owned(),
+        OnTrip::Pace => "pace".to_owned(),
     };
     let on_bound = match on_bound {
         OnBound::Extend => "extend",

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::*;
+use crate::budget::credits::MicroCredits;
 use crate::config::checked::{NamedKind, UnpricedPolicy};
 use crate::config::load::{self, Files, Sources};
 
@@ -36,6 +37,7 @@ fn teams_are_compared_by_name() {
             let teams = &mut checked.allocations.teams;
             teams[0].share = Share::OfPool(percent("40%"));
             teams[0].on_trip = OnTrip::Reject;
+            teams[0].max_per_hour = MicroCredits::from_credits(2_000);
             teams[1].name = "service".to_owned();
             teams[2].share = Share::OfBuffer(percent("5%"));
             teams[2].tags.insert("region".to_owned(), "emea".to_owned());
@@ -46,6 +48,7 @@ fn teams_are_compared_by_name() {
              business_unit=Marketing, cost_center=4300, region=emea",
             "team sales: share 30% -> 40%",
             "team sales: on_trip throttle at 6/min -> reject",
+            "team sales: max_per_hour none -> 2000",
             "team service: added",
             "team support: removed; its counts stay",
             "agent 0XxHn000000BBBBKA4: team support -> service",
@@ -109,6 +112,7 @@ fn sections_are_compared_by_setting() {
         checked.gateway.ledger.events = crate::config::checked::EventRows::Rollups;
         checked.gateway.limits.in_flight = 10;
         checked.gateway.unpriced.org = UnpricedPolicy::Refuse;
+        checked.gateway.alerts.abnormal_times = 0;
     };
     check(
         edit,
@@ -120,6 +124,7 @@ fn sections_are_compared_by_setting() {
             "limits.in_flight: 4096 -> 10",
             "ledger.events: all -> rollups, after a restart",
             "unpriced.org: pass -> refuse",
+            "alerts.abnormal_times: 3 -> 0",
         ],
     );
     let mut after = example();

@@ -57,6 +57,8 @@ pub struct Gateway {
     pub mode: Mode,
     /// What happens to calls without a price, by upstream.
     pub unpriced: Unpriced,
+    /// What is worth an alert besides a team's levels.
+    pub alerts: Alerts,
 }
 
 /// `[listen]`.
@@ -174,6 +176,25 @@ pub struct Unpriced {
     pub data: UnpricedPolicy,
     /// On `openconnector`.
     pub openconnector: UnpricedPolicy,
+}
+
+/// `[alerts]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Alerts {
+    /// How many times its own norm an agent spends in an hour, or a conversation in all, before it is abnormal; 0 is
+    /// never.
+    pub abnormal_times: u32,
+    /// What it must have spent besides, so that small agents disturb nobody.
+    pub abnormal_at_least: MicroCredits,
+}
+
+impl Default for Alerts {
+    fn default() -> Self {
+        Self {
+            abnormal_times: 3,
+            abnormal_at_least: MicroCredits::from_micros(100 * MicroCredits::PER_CREDIT),
+        }
+    }
 }
 
 /// What to do with a call no price is known for.
@@ -324,9 +345,9 @@ pub struct Team {
     pub buffer_max: Option<Percent>,
     /// The most critical traffic may spend while the ledger cannot write, of the allocation.
     pub emergency: Percent,
-    /// The most credits one request may cost.
+    /// The most credits one request may cost; a fuse.
     pub max_per_request: Option<MicroCredits>,
-    /// The most credits an hour.
+    /// The most credits an hour; a fuse.
     pub max_per_hour: Option<MicroCredits>,
     /// False: refusals are only noted for this team.
     pub enforce: bool,
@@ -365,9 +386,9 @@ pub struct Named {
     pub team: TeamIndex,
     /// How much its calls matter.
     pub class: Option<Class>,
-    /// The most credits one request may cost.
+    /// The most credits one request may cost; agents only.
     pub max_per_request: Option<MicroCredits>,
-    /// The most credits an hour.
+    /// The most credits an hour; agents only.
     pub max_per_hour: Option<MicroCredits>,
     /// Its own tags.
     pub tags: Tags,

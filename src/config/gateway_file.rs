@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use http::uri::Authority;
 
 use super::checked::{
-    EVENTS_KEEP_DAYS, EventRows, Gateway, LedgerSettings, Listen, Mode, Unpriced, UnpricedPolicy,
-    Upstream, Upstreams,
+    Alerts, EVENTS_KEEP_DAYS, EventRows, Gateway, LedgerSettings, Listen, Mode, Unpriced,
+    UnpricedPolicy, Upstream, Upstreams,
 };
 use super::limits_file;
 use super::reader::Reader;
@@ -29,6 +29,7 @@ pub(super) fn read(source: &Source<'_>, folder: &Path) -> Option<Gateway> {
     let ledger = ledger(&root, folder);
     let mode = mode(&root);
     let unpriced = unpriced(&root);
+    let alerts = alerts(&root);
     root.finish();
     Some(Gateway {
         listen,
@@ -37,6 +38,7 @@ pub(super) fn read(source: &Source<'_>, folder: &Path) -> Option<Gateway> {
         ledger,
         mode,
         unpriced,
+        alerts,
     })
 }
 
@@ -302,6 +304,23 @@ fn policy(text: &str) -> Result<UnpricedPolicy, String> {
         }
         _ => Err("write \"refuse\", \"pass\" or \"charge:<credits>\"".to_owned()),
     }
+}
+
+/// Far above what anybody would call normal.
+const TIMES_MAX: u64 = 1_000;
+
+fn alerts(root: &Reader<'_, '_>) -> Alerts {
+    let mut alerts = Alerts::default();
+    let Some(table) = root.table("alerts") else {
+        return alerts;
+    };
+    let times = table.integer("abnormal_times", 0..=TIMES_MAX);
+    let times = times.and_then(|at| u32::try_from(at.value).ok());
+    alerts.abnormal_times = times.unwrap_or(alerts.abnormal_times);
+    let at_least = table.credits("abnormal_at_least").map(|at| at.value);
+    alerts.abnormal_at_least = at_least.unwrap_or(alerts.abnormal_at_least);
+    table.finish();
+    alerts
 }
 
 #[cfg(test)]

@@ -67,6 +67,12 @@ fn what_is_not_written_has_its_default() {
     assert_eq!(unpriced.org, UnpricedPolicy::Pass);
     assert_eq!(unpriced.data, UnpricedPolicy::Refuse);
     assert_eq!(unpriced.openconnector, UnpricedPolicy::Refuse);
+    let hundred = MicroCredits::from_credits(100).unwrap();
+    let alerts = gateway.alerts;
+    assert_eq!(
+        (alerts.abnormal_times, alerts.abnormal_at_least),
+        (3, hundred)
+    );
 }
 
 #[test]
@@ -77,7 +83,8 @@ fn what_is_written_is_meant() {
          total_timeout = \"1h\"\non_late_5xx = \"void\"\n\
          [ledger]\nstore = \"sqlite:/var/lib/bb.db\"\nevents = \"rollups\"\nevents_keep_days = 30\nevents_max_bytes = \"50GiB\"\n\
          [mode]\nduplicate_turns = \"charge\"\nrate_limit_headers = true\n\
-         [unpriced]\norg = \"charge:0.5\"\napi = \"pass\"\n",
+         [unpriced]\norg = \"charge:0.5\"\napi = \"pass\"\n\
+         [alerts]\nabnormal_times = 5\nabnormal_at_least = \"0.5\"\n",
     );
     assert_eq!(gateway.listen.workers, 3);
     assert_eq!(gateway.listen.health.unwrap().port(), 9091);
@@ -95,6 +102,18 @@ fn what_is_written_is_meant() {
     let half = MicroCredits::from_micros(500_000);
     assert_eq!(gateway.unpriced.org, UnpricedPolicy::Charge(half));
     assert_eq!(gateway.unpriced.api, UnpricedPolicy::Pass);
+    let alerts = gateway.alerts;
+    assert_eq!((alerts.abnormal_times, alerts.abnormal_at_least), (5, half));
+    assert_eq!(
+        valid("[alerts]\nabnormal_times = 0\n")
+            .alerts
+            .abnormal_times,
+        0
+    );
+    check(
+        "[alerts]\nabnormal_times = 1_001\n",
+        "5:18: abnormal_times: not between 0 and 1000",
+    );
 }
 
 #[test]

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::changes::{Settings, or_none};
 use super::checked::{
-    EventRows, Gateway, LedgerSettings, Limits, Listen, Mode, Unpriced, UnpricedPolicy, Upstream,
-    Upstreams,
+    Alerts, EventRows, Gateway, LedgerSettings, Limits, Listen, Mode, Unpriced, UnpricedPolicy,
+    Upstream, Upstreams,
 };
 use crate::budget::settlement::OnLate5xx;
 
-pub(super) fn sections(gateway: &Gateway) -> [(&'static str, Settings); 6] {
+pub(super) fn sections(gateway: &Gateway) -> [(&'static str, Settings); 7] {
     let Gateway {
         listen,
         upstreams,
@@ -17,6 +17,7 @@ pub(super) fn sections(gateway: &Gateway) -> [(&'static str, Settings); 6] {
         ledger,
         mode,
         unpriced,
+        alerts,
     } = gateway;
     [
         ("listen", self::listen(listen)),
@@ -25,6 +26,7 @@ pub(super) fn sections(gateway: &Gateway) -> [(&'static str, Settings); 6] {
         ("ledger", self::ledger(ledger)),
         ("mode", self::mode(mode)),
         ("unpriced", self::unpriced(unpriced)),
+        ("alerts", self::alerts(alerts)),
     ]
 }
 
@@ -150,5 +152,16 @@ fn unpriced(unpriced: &Unpriced) -> Settings {
         ("org", policy(org)),
         ("data", policy(data)),
         ("openconnector", policy(openconnector)),
+    ]
+}
+
+fn alerts(alerts: &Alerts) -> Settings {
+    let Alerts {
+        abnormal_times,
+        abnormal_at_least,
+    } = alerts;
+    vec![
+        ("abnormal_times", abnormal_times.to_string()),
+        ("abnormal_at_least", abnormal_at_least.to_string()),
     ]
 }

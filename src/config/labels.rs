@@ -81,6 +81,7 @@ pub(super) fn tag_key(source: &Source<'_>, key: &At<&str>) -> String {
 }
 
 /// What one request and one hour may cost.
+#[derive(Default)]
 pub(super) struct Fuses {
     pub(super) max_per_request: Option<MicroCredits>,
     pub(super) max_per_hour: Option<MicroCredits>,
@@ -89,12 +90,21 @@ pub(super) struct Fuses {
 pub(super) fn fuses(table: &Reader<'_, '_>) -> Fuses {
     let fuse = |key: &'static str| {
         let credits = table.credits(key)?;
-        let message = format!("{key} has no effect in this version");
-        table.source().warn(&credits.place, message, "");
-        Some(credits.value)
+        if credits.value.is_zero() {
+            let message = format!("{key} = 0 refuses every call that costs anything");
+            table.source().warn(&credits.place, message, "");
+        }
+        Some(credits)
     };
+    let (request, hour) = (fuse("max_per_request"), fuse("max_per_hour"));
+    if let (Some(request), Some(hour)) = (&request, &hour)
+        && request.value > hour.value
+    {
+        let message = "max_per_request has no effect: max_per_hour is less";
+        table.source().warn(&request.place, message, "");
+    }
     Fuses {
-        max_per_request: fuse("max_per_request"),
-        max_per_hour: fuse("max_per_hour"),
+        max_per_request: request.map(|at| at.value),
+        max_per_hour: hour.map(|at| at.value),
     }
 }

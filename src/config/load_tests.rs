@@ -80,6 +80,7 @@ fn what_the_example_comments_out_is_valid() {
     assert_eq!(ledger, all.gateway.ledger, "the same read alone");
     assert_eq!(all.gateway.limits, example.gateway.limits);
     assert_eq!(all.gateway.mode, example.gateway.mode);
+    assert_eq!(all.gateway.alerts, example.gateway.alerts);
     assert_eq!(
         (all.allocations.keys.len(), all.allocations.named.len()),
         (1, 7)
@@ -87,6 +88,7 @@ fn what_the_example_comments_out_is_valid() {
     let sales = |checked: &Checked| {
         let mut team = checked.allocations.teams[0].clone();
         (team.class, team.buffer_max) = (None, None);
+        (team.max_per_request, team.max_per_hour) = (None, None);
         team.tags.remove("region");
         team
     };

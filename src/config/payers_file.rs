@@ -68,10 +68,7 @@ fn one_named(
     let agent_type = if is_agent { agent_type(table) } else { None };
     let fuses = match is_agent {
         true => labels::fuses(table),
-        false => Fuses {
-            max_per_request: None,
-            max_per_hour: None,
-        },
+        false => Fuses::default(),
     };
     let team = team(table, teams);
     let class = labels::class(table);

@@ -66,8 +66,8 @@ fn payers_are_known_once_and_have_a_team() {
         );
     }
     check_warning(
-        "[[agent]]\nid = \"a\"\nteam = \"sales\"\nmax_per_hour = 1",
-        "15:16: max_per_hour has no effect",
+        "[[agent]]\nid = \"a\"\nteam = \"sales\"\nmax_per_hour = 1\nmax_per_request = \"1.5\"",
+        "16:19: max_per_request has no effect: max_per_hour is less",
     );
 }
 

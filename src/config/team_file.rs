@@ -106,16 +106,25 @@ fn alerts(table: &Reader<'_, '_>) -> Vec<Percent> {
     levels
 }
 
-/// `{ standard = "throttle", rate = "6/min" }` or `{ standard = "reject" }`.
+/// `{ standard = "throttle", rate = "6/min" }`, `{ standard = "reject" }` or `{ standard = "pace" }`.
 fn on_trip(table: &Reader<'_, '_>) -> (OnTrip, NonZeroU32) {
     let Some(table) = table.table("on_trip") else {
         return (OnTrip::Throttle, RATE);
     };
-    let words = [("throttle", OnTrip::Throttle), ("reject", OnTrip::Reject)];
+    let words = [
+        ("throttle", OnTrip::Throttle),
+        ("reject", OnTrip::Reject),
+        ("pace", OnTrip::Pace),
+    ];
     let standard = table.word("standard", &words).unwrap_or(OnTrip::Throttle);
     let rate = table.parsed("rate", units::per_minute);
-    if let (OnTrip::Reject, Some(rate)) = (standard, &rate) {
-        let message = "rate has no effect: standard traffic is rejected";
+    let does = match standard {
+        OnTrip::Throttle => None,
+        OnTrip::Reject => Some("rejected"),
+        OnTrip::Pace => Some("paced"),
+    };
+    if let (Some(does), Some(rate)) = (does, &rate) {
+        let message = format!("rate has no effect: standard traffic is {does}");
         table.source().warn(&rate.place, message, "");
     }
     table.finish();

@@ -126,13 +126,18 @@ fn a_teams_settings_are_known() {
         "12:17: cost is an integer, not a string in quotes",
     );
     check("tags = { \"\" = \"x\" }", "12:10: \"\" cannot be a tag");
-    check_warning(
-        "max_per_hour = 2_000",
-        "12:16: max_per_hour has no effect in this version",
+    check("max_per_hour = 0.5", "12:16: max_per_hour is a float");
+    check(
+        "max_per_request = \"-1\"",
+        "12:19: max_per_request: below zero",
     );
     check_warning(
-        "max_per_request = \"0.5\"",
-        "12:19: max_per_request has no effect in this version",
+        "max_per_hour = 0",
+        "12:16: max_per_hour = 0 refuses every call that costs anything",
+    );
+    check_warning(
+        "on_trip = { standard = \"pace\", rate = \"6/min\" }",
+        "12:39: rate has no effect: standard traffic is paced",
     );
     check_warning(
         "on_trip = { standard = \"reject\", rate = \"6/min\" }",

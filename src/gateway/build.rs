@@ -11,14 +11,17 @@ use foldhash::fast::FixedState;
 use http::HeaderValue;
 use jiff::Timestamp;
 
+use super::fuses;
+use crate::budget::admission::OnTrip;
 use crate::budget::allocation::{self, OverAllocated};
 use crate::budget::books::{PoolLimits, TeamBooks, TeamLimits};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::{Class, Source};
+use crate::budget::pace::{Pace, Target};
 use crate::budget::percent::Percent;
 use crate::budget::period::Period;
 use crate::budget::throttle::Throttle;
-use crate::config::checked::{Checked, Named, OnBound, Tags, Team, Upstream};
+use crate::config::checked::{Allocations, Checked, OnBound, Tags, Team, Upstream};
 use crate::ledger::event::TeamId;
 use crate::ledger::live::LivePeriod;
 use crate::ledger::periods::{AllocationFact, PeriodFacts};
@@ -117,12 +120,15 @@ impl Builder {
             teams.push(kept(entry, team, previous, previous_period));
         }
         teams.push(self.unattributed(&live, &pool_limits)?);
+        let before = previous.map(|previous| &previous.fuses);
+        let fuses = fuses::build(&self.ledger, &checked.allocations, &teams, before, now)?;
         self.record(&checked, period, &teams, now)?;
         let config_hash = Arc::from(checked.hash.as_str());
         let upstreams = upstreams(&checked, previous);
         Ok(Snapshot {
             keys: keys(&checked),
-            named: named(&checked.allocations.named),
+            named: named(&checked.allocations),
+            fuses,
             unattributed: checked.allocations.pool.unattributed.map(|team| team.0),
             pool: pool_limits,
             config_hash,
@@ -152,6 +158,7 @@ impl Builder {
             books,
             limits,
             throttle: Arc::new(Throttle::per_minute(team.throttle_per_minute)),
+            pace: pace(&limits, live),
             class: team.class,
             enforce: enforce && team.enforce,
             finish_conversations: team.finish_conversations,
@@ -180,11 +187,12 @@ impl Builder {
                 allocation: nothing,
                 trip: Percent::WHOLE,
                 trip_at: nothing,
-                on_trip: crate::budget::admission::OnTrip::Reject,
+                on_trip: OnTrip::Reject,
                 buffer_max: nothing,
                 emergency: nothing,
             },
             throttle: Arc::new(Throttle::per_minute(std::num::NonZeroU32::MIN)),
+            pace: None,
             class: Some(Class::Standard),
             enforce: false,
             finish_conversations: false,
@@ -237,33 +245,30 @@ fn plus(amount: MicroCredits, more: MicroCredits) -> MicroCredits {
     amount.checked_add(more).unwrap_or(MicroCredits::MAX)
 }
 
-/// What a reload leaves as it is: slots at the same rate, what clients made up in the same period. More allocation brings
-/// the shown breaker back to what is committed.
-fn kept(
+/// What a reload leaves as it is: slots at the same rate, the pacing line where it goes to the same amount, what
+/// clients made up in the same period. More allocation brings the shown breaker back to what is committed.
+fn kept<'s>(
     mut entry: TeamEntry,
     team: &Team,
-    previous: Option<&Snapshot>,
-    same_period: Option<&Snapshot>,
+    previous: Option<&'s Snapshot>,
+    same_period: Option<&'s Snapshot>,
 ) -> TeamEntry {
-    let find = |snapshot: Option<&Snapshot>| {
-        let before = snapshot?
-            .teams
-            .iter()
-            .find(|before| before.id == entry.id)?;
-        Some((
-            Arc::clone(&before.throttle),
-            Arc::clone(&before.seen),
-            before.limits,
-        ))
-    };
-    if let Some((throttle, _, _)) = find(previous)
-        && throttle.rate_per_minute() == team.throttle_per_minute
+    let id = entry.id;
+    let find = |snapshot: Option<&'s Snapshot>| snapshot?.teams.iter().find(|team| team.id == id);
+    let (last, same_period) = (find(previous), find(same_period));
+    if let Some(last) = last
+        && last.throttle.rate_per_minute() == team.throttle_per_minute
     {
-        entry.throttle = throttle;
+        entry.throttle = Arc::clone(&last.throttle);
     }
-    if let Some((_, seen, limits)) = find(same_period) {
-        entry.seen = seen;
-        if entry.limits.trip_at > limits.trip_at || entry.limits.allocation > limits.allocation {
+    if let Some(before) = same_period {
+        entry.seen = Arc::clone(&before.seen);
+        let target = |pace: &Option<Arc<Pace>>| pace.as_ref().map(|pace| *pace.target());
+        if target(&before.pace) == target(&entry.pace) {
+            entry.pace.clone_from(&before.pace);
+        }
+        let (limits, now) = (&before.limits, &entry.limits);
+        if now.trip_at > limits.trip_at || now.allocation > limits.allocation {
             entry
                 .books
                 .shown
@@ -284,6 +289,17 @@ fn team_limits(team: &Team, allocation: MicroCredits, buffer: MicroCredits) -> T
             .map_or(MicroCredits::MAX, |share| share.of(buffer)),
         emergency: team.emergency.of(allocation),
     }
+}
+
+/// The line of a team that is paced, not started yet.
+fn pace(limits: &TeamLimits, live: &LivePeriod) -> Option<Arc<Pace>> {
+    (limits.on_trip == OnTrip::Pace).then(|| {
+        Arc::new(Pace::new(Target {
+            allocation: limits.allocation,
+            trip_at: limits.trip_at,
+            end: live.books.period.end,
+        }))
+    })
 }
 
 /// Grants get smaller towards the limit. Shared sources are limited by what is left of them for all.
@@ -320,10 +336,17 @@ fn keys(checked: &Checked) -> HashMap<[u8; 32], Arc<KeyEntry>> {
     keys.collect()
 }
 
-fn named(all: &[Named]) -> [HashMap<CompactString, NamedEntry, FixedState>; NamedKind::ALL.len()] {
+fn named(
+    all: &Allocations,
+) -> [HashMap<CompactString, NamedEntry, FixedState>; NamedKind::ALL.len()] {
+    let fuses: HashMap<_, _> = (0..)
+        .zip(fuses::agents_with_one(all))
+        .map(|(at, (agent, _))| (agent.id.as_str(), at))
+        .collect();
     NamedKind::ALL.map(|kind| {
+        let is_agent = kind == NamedKind::Agent;
         let mut of_kind = HashMap::default();
-        for named in all.iter().filter(|named| named.kind == kind) {
+        for named in all.named.iter().filter(|named| named.kind == kind) {
             let id = CompactString::from(named.id.as_str());
             let entry = NamedEntry {
                 id: id.clone(),
@@ -331,6 +354,7 @@ fn named(all: &[Named]) -> [HashMap<CompactString, NamedEntry, FixedState>; Name
                 class: named.class,
                 agent_type: named.agent_type.as_deref().map(Arc::from),
                 tags: json(&named.tags),
+                fuse: fuses.get(named.id.as_str()).copied().filter(|_| is_agent),
             };
             let mut buffer = [0; names::NAME_MAX];
             if let Some(spelling) = names::one_spelling(kind, &named.id, &mut buffer) {

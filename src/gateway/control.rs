@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::build::{BuildError, Builder};
 use super::conservation::{Conservation, Conserved};
+use super::fuses;
 use super::periods::PeriodClock;
 use super::reload::{NotTaken, Postponed};
 use crate::alerts::Watcher;
@@ -30,6 +31,8 @@ const LOOK: Duration = Duration::from_millis(250);
 const QUEUE: usize = 16;
 /// How often a configuration is tried again that the ledger did not take.
 const TRY_EVERY_LOOKS: u32 = 4;
+/// How often agents and conversations are compared with what they use to cost: six times a minute.
+const RATES_EVERY_LOOKS: u32 = 4 * 10;
 /// How often sessions are looked through for idle ones.
 const EXPIRE_EVERY_LOOKS: u32 = 4 * 600;
 
@@ -303,6 +306,7 @@ impl Taker {
     fn look(&mut self) {
         let now = clock::now();
         let snapshot = self.control.shared.snapshot.load_full();
+        self.watcher.note_fuses(&snapshot, now);
         let period = self
             .clock
             .current(&snapshot.checked.allocations.pool.calendar, now);
@@ -319,6 +323,7 @@ impl Taker {
                 }
             }
         }
+        self.next_hour(now);
         let health = self.control.shared.ledger.health();
         if self.was_writing && !health.writing {
             let error = health.last_error.unwrap_or_default();
@@ -332,7 +337,12 @@ impl Taker {
             self.try_postponed();
         }
         // An alert is a row: while there is nowhere to write it, the state it tells of stays.
-        let raised = health.writing && self.watcher.look(&snapshot, now);
+        let mut raised = health.writing && self.watcher.look(&snapshot, now);
+        let is_due = self.looks.rem_euclid(RATES_EVERY_LOOKS) == 0 || !self.watcher.knows_rates();
+        if health.writing && is_due {
+            let sessions = &self.control.shared.sessions;
+            raised |= self.watcher.look_at_rates(&snapshot, sessions, now);
+        }
         let held = self.clock.held().map(str::to_owned);
         if raised || held != self.control.status().held {
             let alerts = self.watcher.counts();
@@ -346,6 +356,19 @@ impl Taker {
         self.looks = self.looks.wrapping_add(1);
         if self.looks.rem_euclid(EXPIRE_EVERY_LOOKS) == 0 && self.clock.held().is_none() {
             self.control.shared.sessions.expire(now);
+        }
+    }
+
+    /// Fuses count by the hour: the next one is made in time, by a snapshot that differs in nothing else.
+    fn next_hour(&mut self, now: Timestamp) {
+        let shared = &self.control.shared;
+        let snapshot = shared.snapshot.load_full();
+        match fuses::in_its_hour(&shared.ledger, &snapshot, now) {
+            Ok(None) => {}
+            Ok(Some(next)) => shared.snapshot.store(Arc::new(next)),
+            Err(error) => {
+                tracing::error!(%error, "the hour of the fuses cannot be read; trying again");
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use super::LedgerError;
 use super::alerts::{self, AlertRow};
 use super::carried;
 use super::event::TeamId;
+use super::hour_alerts::{self, HourAlertRow};
 use super::live::LivePeriod;
 use super::periods::{self, AllocationFact, PeriodFacts};
 use super::writer::{End, Writer, remember_shown};
@@ -29,6 +30,7 @@ pub(super) enum Command {
         Reply<()>,
     ),
     RaiseAlert(AlertRow, Reply<bool>),
+    RaiseHourAlert(HourAlertRow, Reply<bool>),
     Rearm(TeamId, PeriodName, Vec<u32>, Timestamp, Reply<()>),
     Stop(Reply<()>),
     /// Ends at once, writing nothing: what `kill -9` leaves.
@@ -63,7 +65,9 @@ impl Writer {
                 Ok(Command::Stop(reply)) => return Some(End::Stopped(reply)),
                 Ok(Command::Team(_, reply)) => reply.send(Err(LedgerError::Failing)).is_err(),
                 Ok(Command::Period(_, _, reply)) => reply.send(Err(LedgerError::Failing)).is_err(),
-                Ok(Command::RaiseAlert(_, reply)) => reply.send(Err(LedgerError::Failing)).is_err(),
+                Ok(Command::RaiseAlert(_, reply) | Command::RaiseHourAlert(_, reply)) => {
+                    reply.send(Err(LedgerError::Failing)).is_err()
+                }
                 Ok(Command::Allocations(_, _, _, _, reply) | Command::Rearm(_, _, _, _, reply)) => {
                     reply.send(Err(LedgerError::Failing)).is_err()
                 }
@@ -91,6 +95,9 @@ impl Writer {
             }
             Command::RaiseAlert(alert, reply) => reply
                 .send(alerts::raise(&self.files.main, &alert).map_err(LedgerError::from))
+                .is_err(),
+            Command::RaiseHourAlert(alert, reply) => reply
+                .send(hour_alerts::raise(&self.files.main, &alert).map_err(LedgerError::from))
                 .is_err(),
             Command::Rearm(team, period, percents, at, reply) => {
                 let done = alerts::rearm(&self.files.main, team, period, &percents, at);

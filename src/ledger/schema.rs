@@ -16,7 +16,7 @@ use crate::budget::operation::{Class, Operation, Source};
 /// "BBOX": tells our files from others.
 pub(super) const APPLICATION_ID: i32 = 0x4242_4f58;
 /// The version of `breakerbox.db` this binary writes.
-pub(super) const MAIN: i32 = 5;
+pub(super) const MAIN: i32 = 6;
 /// The version of events files this binary writes.
 pub(super) const EVENTS: i32 = 2;
 
@@ -191,6 +191,25 @@ UPDATE rollup_team SET minute = max(minute * 60, coalesce((SELECT start_ms / 600
     WHERE p.name = rollup_team.period AND p.start_ms / 3600000 = rollup_team.minute), 0));
 ";
 
+/// To version 6: alerts that come once an hour.
+const MAIN_6: &str = "
+CREATE TABLE hour_alert (
+    id INTEGER PRIMARY KEY,
+    hour INTEGER NOT NULL,              -- hours since the epoch
+    kind TEXT NOT NULL,
+    team INTEGER NOT NULL REFERENCES team,
+    agent TEXT NOT NULL,                -- empty: the team's own fuse
+    session TEXT NOT NULL,
+    period INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    used INTEGER NOT NULL,
+    allowed INTEGER NOT NULL,           -- the limit, or the norm
+    blown INTEGER NOT NULL              -- 1: everything is refused until the hour's end
+) STRICT;
+CREATE UNIQUE INDEX hour_alert_once ON hour_alert (hour, kind, team, agent, session);
+CREATE INDEX hour_alert_period ON hour_alert (period);
+";
+
 /// `events/YYYY-MM-DD.db`, from nothing to version 1.
 const EVENTS_1: &str = "
 CREATE TABLE team (id INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
@@ -231,7 +250,11 @@ DROP VIEW IF EXISTS events_readable;
 
 /// Brings `breakerbox.db` to this version.
 pub(super) fn migrate_main(connection: &mut Connection) -> Result<(), OpenError> {
-    migrate(connection, &[MAIN_1, MAIN_2, MAIN_3, MAIN_4, MAIN_5], MAIN)
+    migrate(
+        connection,
+        &[MAIN_1, MAIN_2, MAIN_3, MAIN_4, MAIN_5, MAIN_6],
+        MAIN,
+    )
 }
 
 /// Brings an events file to this version.

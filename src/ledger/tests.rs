@@ -219,12 +219,15 @@ fn take(ledger: &Ledger, team: TeamId, live: &LivePeriod, credits: i64) {
         estimate: micros(credits),
         bound: micros(credits),
         continued: false,
+        paced_to: MicroCredits::ZERO,
     };
     let mut taken = None;
     wait_for("a grant", || {
         let reserved =
             live.books
-                .reserve((&books, &limits), &pool, &ask, MicroCredits::ZERO, || true);
+                .reserve((&books, &limits), &pool, &ask, MicroCredits::ZERO, |_| {
+                    Ok(())
+                });
         taken = reserved.inspect_err(|_| ledger.wake()).ok();
         taken.is_some()
     });
@@ -349,7 +352,7 @@ fn nothing_that_is_not_a_sound_ledger_of_ours_is_opened() {
     };
     check(
         &run("PRAGMA user_version = 99"),
-        "schema 99, this breakerbox knows up to 5",
+        "schema 99, this breakerbox knows up to 6",
     );
     check(&run("PRAGMA application_id = 1"), "no ledger of breakerbox");
     let damage = |path: &Path| {
@@ -485,7 +488,7 @@ fn a_ledger_of_version_1_is_brought_up_to_date_and_is_sound() {
     ledger.stop().unwrap();
     let main = sqlite::open(&bench.path(), false).unwrap();
     main.execute_batch(
-        "DROP TABLE event_day; DROP TABLE rollup_team; DROP TABLE carried; DROP TABLE dropped_day; DROP TABLE correction;
+        "DROP TABLE event_day; DROP TABLE rollup_team; DROP TABLE carried; DROP TABLE hour_alert; DROP TABLE dropped_day; DROP TABLE correction;
          ALTER TABLE account DROP COLUMN folded; ALTER TABLE account DROP COLUMN folded_rows;
          DELETE FROM meta WHERE key = 'days_counted';
          UPDATE account SET settled = 7, granted = 7;

@@ -10,9 +10,11 @@ use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
 use super::desk::Desk;
+use super::fuses::{FuseBlown, HourAt};
 use super::identify::{Because, Payer};
 use super::refusal::{Refusal, Refused};
 use super::snapshot::{Held, TeamEntry};
+use crate::budget::admission::{BudgetRefusal, View};
 use crate::budget::books::{Ask, Denied, Reservation};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::Class;
@@ -33,6 +35,8 @@ pub struct Admitted {
     pub continued: bool,
     /// The team was below its trip point before.
     pub below_trip: bool,
+    /// The hour it counts in, where a fuse counts.
+    pub fused: Option<HourAt>,
 }
 
 /// Takes the estimate from a source, or says no.
@@ -45,6 +49,7 @@ pub async fn admit(
     payer: &Payer,
     quote: &Quote,
     may_continue: bool,
+    now: Timestamp,
 ) -> Result<Admitted, Box<Refused>> {
     let team = held
         .team(payer.team)
@@ -55,38 +60,49 @@ pub async fn admit(
         estimate: quote.estimate,
         bound: quote.bound,
         continued: may_continue && team.finish_conversations && payer.class == Class::Standard,
+        paced_to: match &team.pace {
+            Some(pace) => pace.line_at(now),
+            None => MicroCredits::ZERO,
+        },
     };
-    let wait = Cell::new(None);
-    let slot = || {
-        team.throttle
-            .take()
-            .map_err(|until| wait.set(Some(until)))
-            .is_ok()
+    // What is free is never refused for budget, and counts in no hour.
+    let is_free = quote.estimate.is_zero() && quote.bound.is_zero();
+    let fuses = held.fuses.of(payer, now).filter(|_| !is_free);
+    let no = LastNo::default();
+    let last = |needs_slot| {
+        if needs_slot {
+            team.throttle.take().map_err(|until| no.slot(until))?;
+        }
+        // After the slot: a slot lost to a blown fuse is nothing, an hour blown by what is given back would be a lot.
+        match fuses {
+            Some(fuses) => fuses.take(ask.estimate).map_err(|blown| no.fuse(blown)),
+            None => Ok(()),
+        }
     };
     let before = team.books.own.committed();
-    let taken = granted(desk, held, team, &ask, slot).await;
+    let taken = match fuses.map_or(Ok(()), |fuses| fuses.look(ask.estimate)) {
+        Ok(()) => granted(desk, held, team, &ask, last).await,
+        Err(blown) => {
+            let (refusal, team) = (no.fuse(blown), (&*team.books, &team.limits));
+            let view = held.live.books.view(team.0, team.1, &held.pool, &ask);
+            let view = Box::new(view);
+            Err(Denied::Budget { refusal, view })
+        }
+    };
     let (reservation, noted) = match taken {
         Ok(reservation) => (reservation, None),
         Err(Denied::GrantShort) => return Err(refused(payer, Refusal::LedgerUnavailable)),
         Err(Denied::Budget { refusal, view }) => {
-            let mut refused = refused(payer, refusal.into());
-            refused.view = Some(*view);
-            refused.retry_after = wait.get();
+            let refused = no.explained(refused(payer, refusal.into()), *view, team, now);
             if team.enforce {
                 return Err(refused);
             }
-            let unlimited = || {
-                let books = &held.live.books;
-                books.reserve_unlimited(
-                    (&team.books, &team.limits),
-                    &held.pool,
-                    &ask,
-                    MicroCredits::ZERO,
-                )
-            };
-            let reservation = waiting(desk, unlimited)
+            let reservation = unlimited(desk, held, team, &ask)
                 .await
                 .map_err(|_| self::refused(payer, Refusal::LedgerUnavailable))?;
+            if let Some(fuses) = fuses {
+                fuses.add(ask.estimate);
+            }
             (reservation, Some(refused))
         }
     };
@@ -99,7 +115,67 @@ pub async fn admit(
         noted,
         continued: ask.continued && after > team.limits.trip_at,
         below_trip: before < team.limits.trip_at,
+        fused: fuses.map(|fuses| fuses.hour()),
     })
+}
+
+/// Why the last step said no, or the first.
+#[derive(Default)]
+struct LastNo {
+    wait: Cell<Option<Duration>>,
+    fuse: Cell<Option<FuseBlown>>,
+}
+
+impl LastNo {
+    fn slot(&self, until: Duration) -> BudgetRefusal {
+        self.wait.set(Some(until));
+        BudgetRefusal::Throttled
+    }
+
+    fn fuse(&self, blown: FuseBlown) -> BudgetRefusal {
+        self.fuse.set(Some(blown));
+        BudgetRefusal::FuseBlown
+    }
+
+    /// The refusal with what it compared, and when it may be another answer.
+    fn explained(
+        &self,
+        mut refused: Box<Refused>,
+        view: View,
+        team: &TeamEntry,
+        now: Timestamp,
+    ) -> Box<Refused> {
+        refused.view = Some(view);
+        refused.retry_after = self.wait.get();
+        if let (Refusal::Throttled, Some(pace)) = (refused.refusal, &team.pace) {
+            let wait = pace.refused(now, view.own.committed, view.estimate);
+            refused.retry_after = Some(wait);
+            refused.detail =
+                "above the trip point what is left is spread over the rest of the period".into();
+        }
+        if let Some(fuse) = self.fuse.take() {
+            let wait = fuse.until.duration_since(now);
+            refused.retry_after = Some(wait.try_into().unwrap_or_default());
+            refused.detail = fuse.detail(view.estimate).into();
+            refused.fuse = Some(fuse);
+        }
+        refused
+    }
+}
+
+/// Charges own beyond every limit: shadow mode.
+async fn unlimited(
+    desk: &Desk,
+    held: &Held,
+    team: &TeamEntry,
+    ask: &Ask,
+) -> Result<Reservation, Denied> {
+    let books = &held.live.books;
+    let of_team = (&*team.books, &team.limits);
+    waiting(desk, || {
+        books.reserve_unlimited(of_team, &held.pool, ask, MicroCredits::ZERO)
+    })
+    .await
 }
 
 /// Reserves; where the grant is short, waits for it; where it stays short, critical traffic spends its emergency.
@@ -108,13 +184,13 @@ async fn granted(
     held: &Held,
     team: &TeamEntry,
     ask: &Ask,
-    slot: impl Fn() -> bool,
+    last: impl Fn(bool) -> Result<(), BudgetRefusal>,
 ) -> Result<Reservation, Denied> {
     let reserve = |beyond| {
         let team = (&*team.books, &team.limits);
         held.live
             .books
-            .reserve(team, &held.pool, ask, beyond, &slot)
+            .reserve(team, &held.pool, ask, beyond, &last)
     };
     match waiting(desk, || reserve(MicroCredits::ZERO)).await {
         Err(Denied::GrantShort) if ask.class == Class::Critical => reserve(team.limits.emergency),
@@ -256,7 +332,9 @@ pub fn remaining(held: &Held, team: &TeamEntry, class: Class) -> i64 {
 pub fn retry_after(held: &Held, refused: &Refused, now: Timestamp, most: Duration) -> u64 {
     let budget = || Duration::from_secs(held.live.books.period.seconds_left(now));
     let until = match refused.refusal {
-        Refusal::Throttled => refused.retry_after.unwrap_or(Duration::from_secs(1)),
+        Refusal::Throttled | Refusal::FuseBlown => {
+            refused.retry_after.unwrap_or(Duration::from_secs(1))
+        }
         refusal if refusal.is_budget() => budget(),
         _ => refused.retry_after.unwrap_or(Duration::from_secs(1)),
     };

@@ -9,8 +9,9 @@ use crossbeam_queue::ArrayQueue;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::fuses::FuseBlown;
 use super::refusal::Refusal;
-use crate::budget::admission::View;
+use crate::budget::admission::{OnTrip, View};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::{Class, Operation};
 use crate::ledger::event::RequestId;
@@ -47,6 +48,8 @@ pub struct Decision {
     pub rate_card: Option<String>,
     /// The numbers compared.
     pub view: Option<View>,
+    /// The fuse that said no.
+    pub fuse: Option<FuseBlown>,
     /// When the period ends.
     pub period_ends: Option<Timestamp>,
     /// The config in force.
@@ -101,7 +104,7 @@ struct Compared {
     annual_credits: MicroCredits,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 struct Binding {
     limit: &'static str,
     committed: MicroCredits,
@@ -129,21 +132,35 @@ impl Decision {
             estimate: self.quote.map(|(estimate, _)| estimate),
             bound: self.quote.map(|(_, bound)| bound),
             rate_card: self.rate_card,
-            compared: self.view.map(|view| compared(self.refusal, &view)),
+            compared: self
+                .view
+                .map(|view| compared(self.refusal, &view, self.fuse.as_ref())),
             period_ends: self.period_ends.map(|end| end.to_string()),
             config_hash: self.config_hash,
         }
     }
 }
 
-fn compared(refusal: Refusal, view: &View) -> Compared {
+fn compared(refusal: Refusal, view: &View, fuse: Option<&FuseBlown>) -> Compared {
     let trip = Binding {
         limit: "team trip point",
         committed: view.own.committed,
         estimate: view.estimate,
         at_most: view.own_trip_at,
     };
+    let of_fuse = |fuse: &FuseBlown| Binding {
+        limit: fuse.limit(),
+        committed: fuse.blown.committed,
+        estimate: view.estimate,
+        at_most: fuse.blown.at_most,
+    };
     let binding = match refusal {
+        Refusal::FuseBlown => fuse.map_or(trip, of_fuse),
+        Refusal::Throttled if view.on_trip == OnTrip::Pace => Binding {
+            limit: "pacing line",
+            at_most: view.paced_to,
+            ..trip
+        },
         Refusal::TeamExhausted => Binding {
             limit: "team allocation",
             at_most: view.own.limit,

@@ -283,13 +283,21 @@ impl Exchange {
         let payer = self.payer(claims, &terms, known)?;
         known.payer = Some(payer.because);
         let may_continue = turn.as_ref().is_some_and(|turn| turn.opened_below_trip);
-        let admitted =
-            admit::admit(&self.desk, &self.held, &payer, &terms.quote, may_continue).await?;
+        let admitted = admit::admit(
+            &self.desk,
+            &self.held,
+            &payer,
+            &terms.quote,
+            may_continue,
+            self.now,
+        )
+        .await?;
         let Admitted {
             reservation,
             noted,
             continued,
             below_trip,
+            fused,
         } = admitted;
         if let Some(noted) = &noted {
             self.note(noted, known, true);
@@ -301,6 +309,7 @@ impl Exchange {
             shadow: noted.is_some() || payer.because == Because::Nobody,
             continued,
             below_trip,
+            fused,
             asked,
         };
         let (desk, held) = (Rc::clone(&self.desk), Rc::clone(&self.held));
@@ -343,6 +352,7 @@ impl Exchange {
             named: identify::unclaimed(&self.held, team, claims.named),
             agent_type: None,
             tags: None,
+            fuse: None,
             because: Because::Nobody,
         })
     }

@@ -43,6 +43,8 @@ pub struct Payer {
     pub agent_type: Option<Arc<str>>,
     /// Tags beyond the team's own, as canonical JSON.
     pub tags: Option<Arc<str>>,
+    /// The position of the named agent's fuse in the snapshot, whoever pays.
+    pub fuse: Option<usize>,
     /// Why this team pays, for the decision record.
     pub because: Because,
 }
@@ -125,6 +127,7 @@ pub fn identify(
         class: class(snapshot, team, key.as_deref(), entry, claims)?,
         tags: tags(snapshot, team, key.as_deref(), entry, claims),
         agent_type: entry.and_then(|entry| entry.agent_type.clone()),
+        fuse: entry.and_then(|entry| entry.fuse),
         named: named.map(|(kind, id)| (kind, counted_as(snapshot, team, entry, kind, &id))),
         key,
         because,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::fuses::FuseBlown;
 use crate::budget::admission::{BudgetRefusal, View};
 use crate::budget::operation::Class;
 
@@ -120,6 +121,7 @@ impl From<BudgetRefusal> for Refusal {
             BudgetRefusal::PoolBreakerOpen => Self::PoolBreakerOpen,
             BudgetRefusal::PoolExhausted => Self::PoolExhausted,
             BudgetRefusal::Throttled => Self::Throttled,
+            BudgetRefusal::FuseBlown => Self::FuseBlown,
         }
     }
 }
@@ -139,6 +141,8 @@ pub struct Refused {
     pub retry_after: Option<Duration>,
     /// The numbers compared.
     pub view: Option<View>,
+    /// The fuse that said no.
+    pub fuse: Option<FuseBlown>,
 }
 
 impl Refused {
@@ -151,6 +155,7 @@ impl Refused {
             class: None,
             retry_after: None,
             view: None,
+            fuse: None,
         })
     }
 }

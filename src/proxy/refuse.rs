@@ -95,6 +95,7 @@ pub fn note(desk: &Desk, held: &Held, refused: &Refused, context: &Context<'_>, 
         quote: context.quote.map(|quote| (quote.estimate, quote.bound)),
         rate_card: context.quote.map(|_| held.card.name.clone()),
         view: refused.view,
+        fuse: refused.fuse.clone(),
         period_ends: refused
             .refusal
             .is_budget()
@@ -266,9 +267,12 @@ impl Told<'_> {
         };
         if let Some(team) = self.team {
             let figures = team.books.own.figures();
-            let (end, number) = (self.held.live.books.period.end, |credits| {
-                serde_json::to_value(credits)
-            });
+            // What the refusal lasts until: a fuse's hour, or the period.
+            let end = match &self.refused.fuse {
+                Some(fuse) => fuse.until,
+                None => self.held.live.books.period.end,
+            };
+            let number = |credits| serde_json::to_value(credits);
             object.insert("team".into(), json!(&*team.name));
             object.insert("used".into(), number(figures.settled).unwrap_or_default());
             object.insert(
@@ -281,8 +285,19 @@ impl Told<'_> {
             );
             object.insert("ends".into(), json!(end.to_string()));
         }
+        if let Some(fuse) = &self.refused.fuse {
+            object.insert("fuse".into(), fuse.told());
+        }
         if let Some(seconds) = self.retry_after_s {
             object.insert("retry_after_seconds".into(), json!(seconds));
+        }
+        // The true instant, where `Retry-After` is bounded.
+        let retry_at = self
+            .refused
+            .retry_after
+            .and_then(|wait| self.context.now.checked_add(wait).ok());
+        if let Some(at) = retry_at {
+            object.insert("retry_at".into(), json!(at.to_string()));
         }
         more
     }
@@ -290,7 +305,9 @@ impl Told<'_> {
     fn message(&self) -> String {
         let refused = self.refused;
         let name = refused.refusal.name();
-        let Some(team) = self.team.filter(|_| refused.refusal.is_budget()) else {
+        // A fuse's detail has its own figures.
+        let of_period = refused.refusal.is_budget() && refused.fuse.is_none();
+        let Some(team) = self.team.filter(|_| of_period) else {
             return format!("breakerbox refused this call ({name}): {}", refused.detail);
         };
         let figures = team.books.own.figures();
@@ -316,7 +333,12 @@ impl Told<'_> {
         });
         if let (Some(object), Value::Object(more)) = (problem.as_object_mut(), more) {
             if refusal.is_budget() {
-                object.insert("violated-policies".into(), json!(["team-credits"]));
+                let policy = match &self.refused.fuse {
+                    Some(fuse) if fuse.agent.is_some() => "agent-fuse",
+                    Some(_) => "team-fuse",
+                    None => "team-credits",
+                };
+                object.insert("violated-policies".into(), json!([policy]));
             }
             object.extend(more);
         }

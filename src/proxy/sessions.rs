@@ -210,6 +210,21 @@ impl Sessions {
         None
     }
 
+    /// Conversations used since then that cost at least so much, each with its agent.
+    pub fn dear(&self, at_least: MicroCredits, since: Timestamp) -> Vec<SessionRow> {
+        let sessions = self.by_id.iter();
+        let dear = sessions
+            .filter(|session| session.row.charged >= at_least && session.row.last_used >= since);
+        dear.map(|session| session.row.clone()).collect()
+    }
+
+    /// What each conversation of an agent cost so far.
+    pub fn charged_by(&self, agent: &str) -> Vec<MicroCredits> {
+        let sessions = self.by_id.iter();
+        let of_agent = sessions.filter(|session| session.row.agent == agent);
+        of_agent.map(|session| session.row.charged).collect()
+    }
+
     /// Forgets what was not used for a day. Called now and then, off the request path.
     pub fn expire(&self, now: Timestamp) {
         self.by_id

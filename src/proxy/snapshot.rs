@@ -14,8 +14,10 @@ use foldhash::fast::FixedState;
 use http::HeaderValue;
 
 use super::counters::TeamCounters;
+use super::fuses::Fuses;
 use crate::budget::books::{PoolLimits, TeamBooks, TeamLimits};
 use crate::budget::operation::Class;
+use crate::budget::pace::Pace;
 use crate::budget::throttle::Throttle;
 pub use crate::config::checked::UNATTRIBUTED;
 use crate::config::checked::{Checked, OnBound, Upstream};
@@ -29,7 +31,7 @@ use crate::salesforce::{NamedKind, names};
 pub type Held = Rc<Arc<Snapshot>>;
 
 /// One state of the world, for whole requests.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Snapshot {
     /// What it was built from.
     pub checked: Arc<Checked>,
@@ -48,6 +50,8 @@ pub struct Snapshot {
     /// By kind and id, as configured and in the one spelling that all others have. Ids come from the configuration,
     /// so nobody outside can make them collide.
     pub named: [HashMap<CompactString, NamedEntry, FixedState>; NamedKind::ALL.len()],
+    /// What one request and one hour may cost, where that is limited.
+    pub fuses: Fuses,
     /// Who pays where nobody is known; `None` refuses.
     pub unattributed: Option<usize>,
     /// By name; the same entry across reloads that do not change it, so that its connections stay in use.
@@ -64,7 +68,7 @@ pub struct UpstreamEntry {
 }
 
 /// A team on the request path.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TeamEntry {
     /// In the ledger.
     pub id: TeamId,
@@ -78,6 +82,8 @@ pub struct TeamEntry {
     pub limits: TeamLimits,
     /// Its slots above the trip point.
     pub throttle: Arc<Throttle>,
+    /// Its line above the trip point, where it is paced.
+    pub pace: Option<Arc<Pace>>,
     /// The class of calls that state none.
     pub class: Option<Class>,
     /// False: refusals are only noted.
@@ -150,6 +156,8 @@ pub struct NamedEntry {
     pub agent_type: Option<Arc<str>>,
     /// Its own tags, as canonical JSON.
     pub tags: Option<Arc<str>>,
+    /// Agents only: the position of its fuse in [`Fuses::agents`].
+    pub fuse: Option<usize>,
 }
 
 impl Snapshot {
@@ -163,6 +171,11 @@ impl Snapshot {
             let mut buffer = [0; names::NAME_MAX];
             of_kind.get(names::one_spelling(kind, id, &mut buffer)?)
         })
+    }
+
+    /// A configured agent.
+    pub fn agent(&self, id: &str) -> Option<&NamedEntry> {
+        self.named(NamedKind::Agent, id)
     }
 
     /// A configured upstream.

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::body::Progress;
 use super::desk::Desk;
+use super::fuses::HourAt;
 use super::identify::Payer;
 use super::room::Part;
 use super::sessions::Turn;
@@ -63,6 +64,8 @@ pub struct Facts {
     pub continued: bool,
     /// The team was below its trip point.
     pub below_trip: bool,
+    /// The hour it counts in, where a fuse counts.
+    pub fused: Option<HourAt>,
     /// What the request itself says it uses; counted where the answer does not tell, or tells less.
     pub asked: Usage,
 }

@@ -116,11 +116,14 @@ fn rows_of_a_try_that_failed_are_not_counted_with_the_next_commit() {
         estimate: micros(7),
         bound: micros(7),
         continued: false,
+        paced_to: MicroCredits::ZERO,
     };
     let reserve = || {
         period
             .books
-            .reserve((&books, &limits), &pool, &ask, MicroCredits::ZERO, || true)
+            .reserve((&books, &limits), &pool, &ask, MicroCredits::ZERO, |_| {
+                Ok(())
+            })
     };
     assert!(reserve().is_err(), "nothing is granted yet");
     other.execute_batch("ROLLBACK").unwrap();

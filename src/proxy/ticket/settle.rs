@@ -57,6 +57,10 @@ impl Ticket {
                 }
             }
         }
+        if let Some(hour) = self.facts.fused {
+            let fuses = &self.held.fuses;
+            fuses.settle(&self.payer, hour, estimate, credits);
+        }
         if self.payer.because == Because::Named {
             team.presence
                 .by_name_in_flight
