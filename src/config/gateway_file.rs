@@ -45,7 +45,14 @@ pub(super) fn read(source: &Source<'_>, folder: &Path) -> Option<Gateway> {
 /// Reads `[ledger]`, and the other sections by their names only.
 pub(super) fn ledger_alone(source: &Source<'_>, folder: &Path) -> Option<LedgerSettings> {
     let root = source.root()?;
-    for section in ["listen", "upstreams", "limits", "mode", "unpriced"] {
+    for section in [
+        "alerts",
+        "listen",
+        "upstreams",
+        "limits",
+        "mode",
+        "unpriced",
+    ] {
         root.has(section);
     }
     let ledger = ledger(&root, folder);

@@ -292,12 +292,12 @@ fn a_crash_is_charged_once_at_what_was_granted() {
     let mut sink = ledger.sink(0);
     spend(&ledger, &mut sink, team, &period, 5);
     wait_for("settled on disk", || sums(&bench.path()).0 == 5);
+    ledger.abort();
     let granted = period.team(team).own.figures().granted;
     assert!(
         granted > micros(5),
         "about a second's worth is granted ahead"
     );
-    ledger.abort();
     let (ledger, restart) = bench.open();
     let [adjustment] = &restart.adjustments[..] else {
         panic!("{:?}", restart.adjustments)
