@@ -23,7 +23,7 @@ pub(super) struct Source<'t> {
 /// Syntax errors that are said: a file that is something else altogether is wrong on every line.
 const SYNTAX_ERRORS_MAX: usize = 20;
 
-/// The parser's words for a key written twice; the first one is in the table.
+/// The parser's words for a key written twice: the first one holds, and a second `[table]` goes on with the first.
 const DUPLICATE_KEY: &str = "duplicate key";
 
 /// A place in a file.
@@ -56,19 +56,9 @@ impl<'t> Source<'t> {
             let message = format!("not TOML: {}", error.message().trim());
             source.fault(&error.span().unwrap_or(0..0), message, "");
         }
-        let is_understood = |error: &toml::de::Error| {
-            let place = error.span().unwrap_or(0..0);
-            error.message() == DUPLICATE_KEY && !source.is_header(&place)
-        };
-        source.root = errors.iter().all(is_understood).then_some(root);
+        let is_understood = errors.iter().all(|error| error.message() == DUPLICATE_KEY);
+        source.root = is_understood.then_some(root);
         source
-    }
-
-    /// Whether a place is in `[table]`: of two the parser keeps the second, so the keys of the first would be missed.
-    fn is_header(&self, place: &Place) -> bool {
-        let before = self.text.get(..place.start).unwrap_or_default();
-        let line = before.rsplit('\n').next().unwrap_or_default();
-        line.trim_start().starts_with('[')
     }
 
     /// The file as a table; `None` where it is no TOML.

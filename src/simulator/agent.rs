@@ -74,7 +74,7 @@ pub(crate) fn message(
     let text = call.text();
     let mut said = Vec::new();
     if !call.controls.error_frame {
-        for kind in call.controls.messages.clone() {
+        for kind in call.controls.says.messages.clone() {
             said.push(kind.message(&mut call.rng, &text, &actions));
         }
     } else if !actions.is_empty() {
