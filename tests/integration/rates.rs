@@ -25,14 +25,14 @@ fn with_history() -> Stage {
     let config = format!("{config}\n[alerts]\nabnormal_times = 3\nabnormal_at_least = 5\n");
     std::fs::write(stage.files.config(), config).expect("write");
     let database = rusqlite::Connection::open(stage.files.ledger()).expect("open");
-    let insert = "INSERT INTO rollup (hour, period, team, operation, class, source, confidence, named_kind, named,
+    let insert = "INSERT INTO rollup (minute, period, team, operation, class, source, confidence, named_kind, named,
             agent_type, key, tags, requests, credits, units, input_tokens, output_tokens)
         VALUES (?, 202610, 0, 0, 0, 0, 0, 'agent', ?, '', '', '', 1, ?, 1, 0, 0)";
     // Two in three hours of two weeks; one in forty of them dear.
     for ago in (2..14 * 24).filter(|ago| ago % 3 != 0) {
         let dear = if ago % 40 == 0 { 30 } else { 1 };
         for (agent, credits) in [(AGENT, 2 * dear), (BUSY, 40)] {
-            let row = (hour_now() - ago, agent, credits * 1_000_000_i64);
+            let row = ((hour_now() - ago) * 60, agent, credits * 1_000_000_i64);
             database.execute(insert, row).expect("insert");
         }
     }
