@@ -247,22 +247,54 @@ fn a_team_with_a_fault_is_still_known() {
     has_one_fault(&text, "a bad share", "11:9: share: over 100%");
 }
 
+/// Of three faults, the one syntax error among them was said.
 #[test]
-fn what_is_no_toml_is_one_fault() {
-    has_one_fault(
-        "[pool]\nname = \n[[team]\n",
-        "syntax",
-        "allocations.toml:2:8: not TOML: ",
+fn wrong_syntax_hides_no_more_than_it_must() {
+    let check = |text: &str, want: &[&str]| {
+        let (_, faults, _) = findings(text);
+        let all = faults.len() == want.len();
+        let each = want
+            .iter()
+            .zip(&faults)
+            .all(|(want, fault)| fault.starts_with(want));
+        assert!(all && each, "{text}: {faults:?}");
+    };
+    check(
+        "[pool]\ntrip = \nburst = 15%\n[[team]\n",
+        &[
+            "allocations.toml:2:8: not TOML: ",
+            "allocations.toml:3:9: not TOML: ",
+            "allocations.toml:4:8: not TOML: ",
+        ],
     );
-    has_one_fault(
-        "[pool]\na = 1\na = 2\n",
-        "duplicate",
-        "allocations.toml:3:1: not TOML: duplicate key",
+    // A key written twice is said beside what else is wrong.
+    let twice = format!(
+        "{POOL}trip = \"190%\"\ntrip = \"80%\"\n{}",
+        SALES.replace("35%", "350%")
     );
-    has_one_fault(" \n", "empty", "allocations.toml:1:1: the file is empty");
-    has_one_fault(
+    check(
+        &twice,
+        &[
+            "allocations.toml:8:8: trip: over 100%",
+            "allocations.toml:9:1: not TOML: duplicate key",
+            "allocations.toml:13:9: share: over 100%",
+        ],
+    );
+    // A table written twice is one: nothing is said to be missing from the second.
+    check(
+        &format!("{POOL}{SALES}[pool]\ntrip = \"80%\"\n"),
+        &["allocations.toml:12:2: not TOML: duplicate key"],
+    );
+    check(" \n", &["allocations.toml:1:1: the file is empty"]);
+    let other = "{\"pool\": 1}\n".repeat(100);
+    let (_, faults, _) = findings(&other);
+    assert_eq!(faults.len(), 20, "a file that is something else");
+    check(
         "\u{e4}\u{e4} = 1 \u{20ac} = 2",
-        "columns are characters",
-        "allocations.toml:1:1: not TOML",
+        &[
+            "allocations.toml:1:1: not TOML",
+            "allocations.toml:1:6: not TOML",
+            "allocations.toml:1:10: not TOML",
+        ],
     );
 }

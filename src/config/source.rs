@@ -20,6 +20,12 @@ pub(super) struct Source<'t> {
     warnings: RefCell<Warnings>,
 }
 
+/// Syntax errors that are said: a file that is something else altogether is wrong on every line.
+const SYNTAX_ERRORS_MAX: usize = 20;
+
+/// The parser's words for a key written twice: the first one holds, and a second `[table]` goes on with the first.
+const DUPLICATE_KEY: &str = "duplicate key";
+
 /// A place in a file.
 pub(super) type Place = Range<usize>;
 
@@ -31,7 +37,8 @@ pub(super) struct At<T> {
 }
 
 impl<'t> Source<'t> {
-    /// Parses the file. The first syntax error is its one fault: what follows from it would only distract.
+    /// Parses the file. Where its syntax is wrong that is all that is said: what a cut-off table lacks would only
+    /// distract. A key written twice is understood all the same.
     pub(super) fn new(name: &'t str, text: &'t str) -> Self {
         let mut source = Self {
             name,
@@ -45,14 +52,12 @@ impl<'t> Source<'t> {
             return source;
         }
         let (root, errors) = DeTable::parse_recoverable(text);
-        let places = errors.iter().map(|error| error.span().unwrap_or(0..0));
-        match places.zip(&errors).min_by_key(|(place, _)| place.start) {
-            None => source.root = Some(root),
-            Some((place, error)) => {
-                let message = format!("not TOML: {}", error.message().trim());
-                source.fault(&place, message, "");
-            }
+        for error in errors.iter().take(SYNTAX_ERRORS_MAX) {
+            let message = format!("not TOML: {}", error.message().trim());
+            source.fault(&error.span().unwrap_or(0..0), message, "");
         }
+        let is_understood = errors.iter().all(|error| error.message() == DUPLICATE_KEY);
+        source.root = is_understood.then_some(root);
         source
     }
 
