@@ -6,6 +6,7 @@ pub mod build;
 pub mod conservation;
 pub mod control;
 pub mod periods;
+mod reload;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};

@@ -1,6 +1,4 @@
 //! The one owner of changes: reloads, periods, alerts. Everybody else reads what it publishes.
-//!
-//! A reload is read, checked, compared and built before anything is visible; then one swap shows it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +9,16 @@ use serde::Serialize;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::build::Builder;
+use super::build::{BuildError, Builder};
 use super::conservation::{Conservation, Conserved};
 use super::periods::PeriodClock;
+use super::reload::{NotTaken, Postponed};
 use crate::alerts::Watcher;
 use crate::clock;
-use crate::config::changes::Changes;
-use crate::config::changes::reject_reason;
 use crate::config::checked::Checked;
 use crate::config::faults::Warnings;
-use crate::config::load::{self, Files, Sources};
-use crate::config::watch::{Content, Watch};
+use crate::config::load::{Files, Sources};
+use crate::config::watch::Watch;
 use crate::ledger::event::RequestId;
 use crate::metrics::Elsewhere;
 use crate::proxy::decision::{Decision, Decisions};
@@ -31,6 +28,8 @@ use crate::proxy::desk::Shared;
 const LOOK: Duration = Duration::from_millis(250);
 /// Questions waiting for the owner; the next one waits to be taken.
 const QUEUE: usize = 16;
+/// How often a configuration is tried again that the ledger did not take.
+const TRY_EVERY_LOOKS: u32 = 4;
 /// How often sessions are looked through for idle ones.
 const EXPIRE_EVERY_LOOKS: u32 = 4 * 600;
 
@@ -111,14 +110,18 @@ pub struct Owner {
 }
 
 /// What the owner does, once it heard of something.
-struct Taker {
-    control: Arc<Control>,
+pub(super) struct Taker {
+    pub(super) control: Arc<Control>,
     builder: Builder,
-    clock: PeriodClock,
+    pub(super) clock: PeriodClock,
     watcher: Watcher,
     conservation: Conservation,
     was_writing: bool,
-    in_force: [u8; 32],
+    pub(super) in_force: [u8; 32],
+    /// What the ledger could not write down.
+    pub(super) postponed: Option<Postponed>,
+    /// Whether the ledger may know allocations that are not in force: it was asked, and did not say that it failed.
+    pub(super) unsure: bool,
     looks: u32,
 }
 
@@ -157,6 +160,8 @@ pub fn new(
         conservation: Conservation::default(),
         was_writing: true,
         in_force: files.digest(),
+        postponed: None,
+        unsure: false,
         control: Arc::clone(&control),
         builder,
         clock,
@@ -236,7 +241,7 @@ impl Control {
         async move { stop.notified().await }
     }
 
-    fn publish(&self, change: impl FnOnce(&mut Status)) {
+    pub(super) fn publish(&self, change: impl FnOnce(&mut Status)) {
         let mut status = Status::clone(&self.status.load());
         change(&mut status);
         self.status.store(Arc::new(status));
@@ -274,76 +279,17 @@ impl Owner {
 }
 
 impl Taker {
-    /// Read, check, compare, build, then one swap.
-    fn take(&mut self, content: Content, force: bool) -> Reloaded {
-        match content {
-            Ok(files) => self.take_files(&files, force),
-            Err(faults) => self.reject(faults.lines()),
-        }
-    }
-
-    fn take_files(&mut self, files: &Files, force: bool) -> Reloaded {
-        if files.digest() == self.in_force {
-            self.control.publish(|status| status.last_rejected = None);
-            return Reloaded::Unchanged;
-        }
-        let now = self.clock.latest(clock::now());
-        let (checked, warnings) = match load::check(files, now) {
-            Ok(checked) => checked,
-            Err(faults) => return self.reject(faults.lines()),
-        };
-        let before = self.control.shared.snapshot.load_full();
-        if let Some(reason) = reject_reason(&before.checked, &checked, force) {
-            return self.reject(vec![reason]);
-        }
-        let changes = Changes::between(&before.checked, &checked);
-        if let Err(error) = self.show(Arc::new(checked)) {
-            return self.reject(vec![error]);
-        }
-        self.in_force = files.digest();
-        let changes = changes.lines();
-        for change in &changes {
-            tracing::info!(change, "configuration changed");
-        }
-        let warnings = warnings.lines();
-        let snapshot = self.control.shared.snapshot.load_full();
-        tracing::info!(hash = &*snapshot.config_hash, "configuration accepted");
-        self.control.publish(|status| {
-            status.reloads_accepted = status.reloads_accepted.saturating_add(1);
-            status.config_hash = snapshot.config_hash.to_string();
-            status.loaded_at = clock::now();
-            status.last_rejected = None;
-            status.warnings.clone_from(&warnings);
-        });
-        Reloaded::Accepted { changes, warnings }
-    }
-
-    fn reject(&self, faults: Vec<String>) -> Reloaded {
-        for fault in &faults {
-            tracing::error!(fault, "configuration rejected; the one in force stays");
-        }
-        self.control.publish(|status| {
-            status.reloads_rejected = status.reloads_rejected.saturating_add(1);
-            status.last_rejected = Some(RejectedConfig {
-                at: clock::now().to_string(),
-                faults: faults.clone(),
-            });
-        });
-        Reloaded::Rejected { faults }
-    }
-
     /// Builds the snapshot of a configuration in the running period, and shows it.
-    fn show(&mut self, checked: Arc<Checked>) -> Result<(), String> {
+    pub(super) fn show(&mut self, checked: Arc<Checked>) -> Result<(), NotTaken> {
         let now = clock::now();
         let calendar = &checked.allocations.pool.calendar;
-        let period = self
-            .clock
-            .current(calendar, now)
-            .ok_or("no period contains this moment")?;
+        let no_period = || NotTaken::Faults(vec!["no period contains this moment".to_owned()]);
+        let period = self.clock.current(calendar, now).ok_or_else(no_period)?;
         let now = self.clock.latest(now); // the newest row of an allocation holds
         let before = self.control.shared.snapshot.load_full();
         let snapshot = self.builder.build(checked, &period, Some(&before), now);
-        let snapshot = snapshot.map_err(|error| error.to_string())?;
+        self.unsure = matches!(snapshot, Err(BuildError::Ledger(_)));
+        let snapshot = snapshot?;
         self.watcher.rearm(&before, &snapshot, now);
         self.control
             .shared
@@ -365,8 +311,11 @@ impl Taker {
                 Ok(()) => {
                     tracing::info!(period = %period.map_or_else(String::new, |p| p.name.to_string()), "a new period began")
                 }
-                Err(error) => {
+                Err(NotTaken::Ledger(error)) => {
                     tracing::error!(error, "the new period cannot be opened; trying again")
+                }
+                Err(NotTaken::Faults(faults)) => {
+                    tracing::error!(?faults, "the new period cannot be opened; trying again")
                 }
             }
         }
@@ -379,6 +328,9 @@ impl Taker {
             );
         }
         self.was_writing = health.writing;
+        if health.writing && self.looks.rem_euclid(TRY_EVERY_LOOKS) == 0 {
+            self.try_postponed();
+        }
         // An alert is a row: while there is nowhere to write it, the state it tells of stays.
         let raised = health.writing && self.watcher.look(&snapshot, now);
         let held = self.clock.held().map(str::to_owned);
