@@ -38,8 +38,13 @@ pub fn backup(path: &Path, to: &Path, progress: Progress<'_>) -> Result<Verdict,
     if partial.exists() {
         std::fs::remove_dir_all(&partial).map_err(unwritable)?; // of a backup that was cut short
     }
+    drop(schema::open_to_read(path)?); // before anything is made
     std::fs::create_dir_all(partial.join("events")).map_err(unwritable)?;
-    copy(path, &partial, progress)?;
+    if let Err(error) = copy(path, &partial, progress) {
+        // A part of a copy is of no use, and may be what fills the disk.
+        let _left_behind = std::fs::remove_dir_all(&partial);
+        return Err(error);
+    }
     let mut asked = Asked {
         thorough: true,
         progress,
@@ -61,10 +66,6 @@ fn copy(path: &Path, to: &Path, progress: Progress<'_>) -> Result<(), LedgerErro
     let total = all.len().saturating_add(1);
     progress(0, total, MAIN);
     let main = to.join(MAIN);
-    std::fs::metadata(path).map_err(|cause| OpenError::Unreadable {
-        path: path.to_owned(),
-        cause,
-    })?;
     copy_database(path, &main, schema::MAIN).map_err(|error| error.in_main(path))?;
     let copied = open(&main)?;
     let batch = files::meta(&copied, "batch")?.unwrap_or(0);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::{LedgerError, files, rows, sqlite};
+use super::{LedgerError, files, rows, schema, sqlite};
 
 /// When a ledger was last written; `None` where there is none, or it cannot be read.
 pub fn last_write(path: &Path) -> Option<Timestamp> {
@@ -18,6 +18,7 @@ pub fn last_write(path: &Path) -> Option<Timestamp> {
 /// # Errors
 /// When there is no ledger, or it cannot be written.
 pub fn accept(path: &Path, now: Timestamp) -> Result<(), LedgerError> {
+    drop(schema::open_to_read(path)?); // nothing is written into somebody else's file
     let mut connection = sqlite::open(path, false)?;
     let transaction = connection.transaction()?;
     let now = rows::millis(now);

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::event::{Confidence, Event, EventKind, RequestId, TeamId};
 use super::rows::millis;
 use super::stored::{COLUMNS, EventRef, Stored};
-use super::{LedgerError, OpenError, days, sqlite};
+use super::{LedgerError, OpenError, days, schema, sqlite};
 use crate::budget::credits::MicroCredits;
 use crate::budget::usage::Usage;
 use crate::salesforce::NamedKind;
@@ -81,6 +81,7 @@ pub fn ask(
     (reason, author): (&str, &str),
     now: Timestamp,
 ) -> Result<i64, LedgerError> {
+    drop(schema::open_to_read(path)?); // nothing is written into somebody else's file
     if stored.kind == "correction" {
         return Err(LedgerError::Refused(format!(
             "{} is a correction itself; correct the event it names: {}",

@@ -105,12 +105,12 @@ impl OpenError {
 
     /// The same, of `breakerbox.db`.
     pub(super) fn in_main(self, path: &Path) -> Self {
-        match self.damage() {
-            Some(detail) => Self::Damaged {
+        match (&self, self.damage()) {
+            (Self::Foreign, _) | (_, None) => self,
+            (_, Some(detail)) => Self::Damaged {
                 path: path.to_owned(),
                 detail,
             },
-            None => self,
         }
     }
 

@@ -3,12 +3,12 @@
 use std::io;
 use std::path::Path;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 use super::rows::millis;
 use super::stored::{COLUMNS, Stored};
-use super::{LedgerError, OpenError, days, files, periods, schema, sqlite};
+use super::{LedgerError, OpenError, days, files, periods, schema};
 
 /// What to export.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +33,7 @@ pub struct Exported {
 /// # Errors
 /// When the ledger cannot be read.
 pub fn node(path: &Path) -> Result<String, LedgerError> {
-    let main = open(path)?;
+    let main = schema::open_to_read(path)?;
     let sql = "SELECT value FROM meta WHERE key = 'node'";
     Ok(main.query_row(sql, [], |row| row.get(0))?)
 }
@@ -43,7 +43,7 @@ pub fn node(path: &Path) -> Result<String, LedgerError> {
 /// # Errors
 /// When the ledger cannot be read.
 pub fn zone(path: &Path) -> Result<TimeZone, LedgerError> {
-    let name = periods::zone(&open(path)?)?;
+    let name = periods::zone(&schema::open_to_read(path)?)?;
     let zone = name.and_then(|name| TimeZone::get(&name).ok());
     Ok(zone.unwrap_or(TimeZone::UTC)) // before the first period there is no event either
 }
@@ -59,9 +59,14 @@ pub fn export(
     take: &mut dyn FnMut(&Stored) -> io::Result<()>,
     progress: &mut dyn FnMut(u64, u64, &str),
 ) -> Result<Exported, LedgerError> {
-    let main = open(path)?;
+    let main = schema::open_to_read(path)?;
     let batch = files::meta(&main, "batch")?.unwrap_or(0);
-    let (first, last) = (days::of(span.from), days::of(span.to));
+    // The day that begins with the first instant left out is left out too.
+    let end = span
+        .to
+        .saturating_sub(SignedDuration::from_millis(1))
+        .unwrap_or(span.to);
+    let (first, last) = (days::of(span.from), days::of(end));
     let mut select = main.prepare(
         "SELECT d.day, sum(d.rows), EXISTS (SELECT 1 FROM dropped_day x WHERE x.day = d.day)
          FROM event_day d WHERE d.day BETWEEN ? AND ? GROUP BY d.day ORDER BY d.day",
@@ -112,18 +117,4 @@ pub fn export(
         day_rows().map_err(|error| error.in_day(&file))?;
     }
     Ok(exported)
-}
-
-fn open(path: &Path) -> Result<rusqlite::Connection, LedgerError> {
-    std::fs::metadata(path).map_err(|cause| OpenError::Unreadable {
-        path: path.to_owned(),
-        cause,
-    })?;
-    let main = sqlite::open_to_read(path)?;
-    let known = schema::MAIN;
-    let found = schema::look(&main, known)?;
-    if found < known {
-        return Err(OpenError::Older { found, known }.into());
-    }
-    Ok(main)
 }

@@ -134,10 +134,7 @@ pub(super) fn recover(
             detail,
         });
     }
-    schema::migrate_main(&mut main).map_err(|error| match error {
-        OpenError::Foreign => error,
-        error => error.in_main(path),
-    })?;
+    schema::migrate_main(&mut main).map_err(|error| error.in_main(path))?;
     let (holder, last_write) = (holder(&main)?, last_write(&main)?);
     let batch = files::meta(&main, "batch")?.unwrap_or(0);
     let all = days::list(&days::folder(path));

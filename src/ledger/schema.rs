@@ -5,11 +5,12 @@
 //! 2 imported, 3 adjusted; kind 0 measured, 1 partial, 2 uncertain, 3 void, 4 `crash_adjustment`, 5 correction.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::OpenError;
 use super::rows::KINDS;
+use super::{OpenError, sqlite};
 use crate::budget::operation::{Class, Operation, Source};
 
 /// "BBOX": tells our files from others.
@@ -239,6 +240,24 @@ pub(super) fn look(connection: &Connection, known: i32) -> Result<i32, OpenError
         return Err(OpenError::Newer { found, known });
     }
     Ok(version)
+}
+
+/// Opens `breakerbox.db` to read, beside its writer: only one of ours, and as this binary writes it.
+pub(super) fn open_to_read(path: &Path) -> Result<Connection, OpenError> {
+    std::fs::metadata(path).map_err(|cause| OpenError::Unreadable {
+        path: path.to_owned(),
+        cause,
+    })?;
+    let open = || -> Result<Connection, OpenError> {
+        let main = sqlite::open_to_read(path)?;
+        let found = look(&main, MAIN)?;
+        let known = MAIN;
+        match found < known {
+            true => Err(OpenError::Older { found, known }),
+            false => Ok(main),
+        }
+    };
+    open().map_err(|error| error.in_main(path))
 }
 
 /// Takes the steps that are missing, each from one version to the next.

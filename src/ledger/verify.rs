@@ -12,7 +12,7 @@ use rusqlite::Connection;
 
 use super::days::{self, DayFile};
 use super::rows::source;
-use super::{LedgerError, OpenError, files, schema, sqlite};
+use super::{LedgerError, OpenError, files, schema};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::Source;
 use crate::budget::period::PeriodName;
@@ -220,16 +220,7 @@ SELECT (SELECT count(*) FROM (SELECT * FROM finest EXCEPT SELECT * FROM rollup_t
     + (SELECT count(*) FROM (SELECT * FROM rollup_team EXCEPT SELECT * FROM finest))";
 
 fn read_main(path: &Path, thorough: bool, faults: &mut Vec<String>) -> Result<Main, OpenError> {
-    std::fs::metadata(path).map_err(|cause| OpenError::Unreadable {
-        path: path.to_owned(),
-        cause,
-    })?;
-    let mut connection = sqlite::open_to_read(path)?;
-    let found = schema::look(&connection, schema::MAIN)?;
-    if found < schema::MAIN {
-        let known = schema::MAIN;
-        return Err(OpenError::Older { found, known });
-    }
+    let mut connection = schema::open_to_read(path)?;
     if let Some(detail) = damage(&connection, thorough)? {
         let path = path.to_owned();
         faults.push(OpenError::Damaged { path, detail }.to_string());

@@ -69,3 +69,36 @@ fn the_ledgers_commands_do_not_wait_for_the_allocations_to_be_right() {
     assert_eq!(output.status.code(), Some(2), "{told}");
     assert!(told.contains("did you mean \"ledger\"?"), "{told}");
 }
+
+/// A path that is not the ledger's is said to be so, and left as it was.
+#[test]
+fn the_ledgers_commands_say_what_is_not_a_ledger() {
+    let simulator = simulator();
+    let files = Files::write(simulator.address, &allocations("guide", "12_000"));
+    let backup = files.folder.path().join("backup");
+    let commands = [
+        &["ledger", "accept-clock"][..],
+        &["ledger", "verify"],
+        &["ledger", "export", "--from", "2026-11-01"],
+        &["ledger", "backup", backup.to_str().expect("text")],
+    ];
+    let check = |why: &str| {
+        for command in commands {
+            let output = run(&files, command);
+            let told = said(&output);
+            assert_eq!(output.status.code(), Some(1), "{command:?}: {told}");
+            assert!(told.contains(why), "{command:?}: {told}");
+            assert!(!backup.with_extension("partial").exists(), "{command:?}");
+        }
+    };
+    check("is this the ledger's configuration?");
+    std::fs::create_dir(files.folder.path().join("data")).expect("a folder");
+    let foreign = rusqlite::Connection::open(files.ledger()).expect("open");
+    foreign
+        .execute_batch("CREATE TABLE theirs (a);")
+        .expect("a table");
+    drop(foreign);
+    let before = std::fs::read(files.ledger()).expect("read");
+    check("no ledger of breakerbox; choose another path in [ledger] store");
+    assert_eq!(std::fs::read(files.ledger()).expect("read"), before);
+}
