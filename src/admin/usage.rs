@@ -7,13 +7,13 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::problem;
 use crate::clock;
+use crate::config::units;
 use crate::gateway::control::Control;
 use crate::ledger::query::{Dimension, UsageQuery, UsageRow};
 
@@ -74,20 +74,12 @@ fn query(control: &Control, asked: &Asked) -> Result<UsageQuery, String> {
     })
 }
 
-/// An instant, or a day in the pool's zone.
+/// An instant, or a day or time of day in the pool's zone.
 fn instant(text: &str, zone: &TimeZone) -> Result<Timestamp, String> {
-    let day = || {
-        Some(
-            text.parse::<Date>()
-                .ok()?
-                .to_zoned_datetime(zone.clone())
-                .ok()?
-                .timestamp(),
-        )
-    };
     // A plus in a query string is a space.
-    let at = text.replace(' ', "+").parse().ok().or_else(day);
-    at.ok_or_else(|| format!("{text:?} is no time; write 2026-11-01 or 2026-11-01T00:00:00Z"))
+    let at = units::instant(&text.replace(' ', "+"), zone);
+    at.or_else(|_| units::instant(text, zone))
+        .map_err(|wrong| format!("{text:?} is {wrong}"))
 }
 
 fn told(row: UsageRow, dimensions: &[Dimension]) -> Value {

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::civil::Date;
-
 use super::reader::Reader;
 use super::source::Source;
 use super::suggest::did_you_mean;
+use super::units;
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::Operation;
 use crate::rates::card::{Card, Large, Line, Unread};
@@ -25,10 +24,7 @@ pub(super) fn read(source: &Source<'_>, known: &BTreeMap<String, Arc<Card>>) -> 
         source.fault(&name.place, message, help);
     }
     root.require("effective", "the first day, as in \"2026-08-31\"");
-    let effective = root.dated("effective", |text| {
-        text.parse::<Date>()
-            .map_err(|_| "not a date like \"2026-08-31\"")
-    });
+    let effective = root.dated("effective", units::day);
     let lines = lines(&root);
     root.finish();
     Card::new(name?.value.to_owned(), effective?.value, lines?)

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::allocations_file::TeamNames;
@@ -144,18 +143,10 @@ pub(super) fn keys(
     all
 }
 
-/// An instant, or the beginning of a day in the pool's zone.
+/// An instant, or a day or time of day in the pool's zone.
 fn expires(table: &Reader<'_, '_>, zone: Option<&TimeZone>) -> Option<Timestamp> {
-    let wrong = "not a date or instant, like \"2027-01-31\" or \"2027-01-31T18:00:00Z\"";
     // Without a zone there is a fault already.
     let zone = zone.cloned().unwrap_or(TimeZone::UTC);
-    let midnight = |text: &str| {
-        let date: Date = text.parse().ok()?;
-        Some(date.to_zoned_datetime(zone.clone()).ok()?.timestamp())
-    };
-    let expires = table.dated("expires", |text| {
-        let instant = text.parse::<Timestamp>().ok();
-        instant.or_else(|| midnight(text)).ok_or(wrong)
-    });
+    let expires = table.dated("expires", |text| units::instant(text, &zone));
     expires.map(|at| at.value)
 }

@@ -109,8 +109,18 @@ fn a_key_is_a_hash() {
     );
     check(
         &format!("{}expires = \"soon\"", key("one", &a)),
-        "16:11: expires: not a date or instant",
+        "16:11: expires: no time like 2026-11-01",
     );
+    for written in ["2027-01-31T18:00:00", "\"2027-01-31T18:00:00\""] {
+        let key = format!("{}expires = {written}", key("one", &a));
+        let key = &valid(&format!("{POOL}{SALES}{key}")).keys[0];
+        let expires = key.expires.map(|at| at.to_string());
+        assert_eq!(
+            expires.as_deref(),
+            Some("2027-02-01T02:00:00Z"),
+            "in Los Angeles"
+        );
+    }
     let (_, faults, _) = findings(&format!("{POOL}{SALES}{}", key("one", "secret")));
     assert!(!faults[0].contains("secret"), "{faults:?}");
 }

@@ -1,7 +1,6 @@
 //! `[pool]` of `allocations.toml`: the contract.
 
 use jiff::Timestamp;
-use jiff::civil::Date;
 use jiff::tz::{self, TimeZone};
 
 use super::allocations_file::TeamNames;
@@ -9,6 +8,7 @@ use super::checked::{CarryOver, Money, Pool, TeamIndex};
 use super::labels;
 use super::reader::Reader;
 use super::suggest::did_you_mean;
+use super::units;
 use crate::budget::credits::MicroCredits;
 use crate::budget::percent::Percent;
 use crate::budget::period::Calendar;
@@ -136,10 +136,7 @@ fn annual_cost(pool: &Reader<'_, '_>) -> Option<Money> {
 fn calendar(table: &Reader<'_, '_>, now: Timestamp) -> Option<Calendar> {
     let help = "the contract's first day, as in contract_start = \"2026-02-01\"";
     table.require("contract_start", help);
-    let start = table.dated("contract_start", |text| {
-        text.parse::<Date>()
-            .map_err(|_| "not a date like \"2026-02-01\"")
-    });
+    let start = table.dated("contract_start", units::day);
     let zone = zone(table);
     let (start, zone) = (start?, zone?);
     let calendar = Calendar::new(start.value, zone);

@@ -74,6 +74,15 @@ fn credits_and_cost_are_exact() {
     );
 }
 
+/// A time of day was dropped.
+#[test]
+fn a_contract_starts_with_a_day() {
+    for written in ["\"2026-02-01T17:00:00\"", "2026-02-01T17:00:00"] {
+        let want = "4:18: contract_start: not a date like \"2026-02-01\", without a time of day";
+        check_pool("\"2026-02-01\"", written, want);
+    }
+}
+
 #[test]
 fn the_contract_is_plausible() {
     check_pool(

@@ -1,7 +1,11 @@
-//! Sizes, durations and rates as people write them.
+//! Sizes, durations, rates and times as people write them.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
+
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ZonedDateTime};
 
 /// `16KiB`, `1MiB`, `160MB`, or plain bytes.
 ///
@@ -54,6 +58,33 @@ pub(super) fn per_minute(text: &str) -> Result<NonZeroU32, &'static str> {
             .ok_or(wrong),
         _ => Err(wrong),
     }
+}
+
+/// A day such as `2026-02-01`.
+///
+/// # Errors
+/// When it is none, or has a time of day, which nobody would look at.
+pub(super) fn day(text: &str) -> Result<Date, &'static str> {
+    let day: Option<Date> = text.parse().ok();
+    day.filter(|day| day.to_string() == text)
+        .ok_or("not a date like \"2026-02-01\", without a time of day")
+}
+
+/// An instant; or a day or a time of day in `zone`, where a day begins.
+///
+/// # Errors
+/// When it is none of them.
+pub fn instant(text: &str, zone: &TimeZone) -> Result<Timestamp, &'static str> {
+    let local = || {
+        // Whoever names a zone does not mean ours, also where nobody knows theirs.
+        let local: DateTime = text.parse().ok().filter(|_| !text.contains('['))?;
+        Some(local.to_zoned_datetime(zone.clone()).ok()?.timestamp())
+    };
+    let instant = text.parse::<Timestamp>().ok();
+    instant
+        .or_else(|| Some(text.parse::<ZonedDateTime>().ok()?.timestamp()))
+        .or_else(local)
+        .ok_or("no time like 2026-11-01, 2026-11-01T18:00:00 or 2026-11-01T18:00:00Z")
 }
 
 /// 64 hex digits as bytes. Nobody repeats the text: it may be the key itself.
@@ -115,6 +146,52 @@ mod tests {
         check("1h", Some(3_600_000));
         for text in ["", "5", "s", "1d", "-1s", "1.5s", "99999999999999999999s"] {
             check(text, None);
+        }
+    }
+
+    /// `2027-01-31T18:00:00` was read as midnight.
+    #[test]
+    fn no_time_of_day_is_dropped() {
+        let berlin = TimeZone::get("Europe/Berlin").unwrap();
+        let check = |text, want: Option<&str>| {
+            let instant = instant(text, &berlin).map(|instant| instant.to_string());
+            assert_eq!(instant.ok().as_deref(), want, "{text}");
+        };
+        check("2027-01-31", Some("2027-01-30T23:00:00Z"));
+        check("2027-01-31T18:00:00", Some("2027-01-31T17:00:00Z"));
+        check("2027-01-31 18:00", Some("2027-01-31T17:00:00Z"));
+        check("2027-01-31T18:00:00Z", Some("2027-01-31T18:00:00Z"));
+        check("2027-01-31T18:00:00-05:00", Some("2027-01-31T23:00:00Z"));
+        check("2027-01-31T18:00:00[UTC]", Some("2027-01-31T18:00:00Z"));
+        check("2026-03-29T02:30:00", Some("2026-03-29T01:30:00Z")); // skipped that night: an hour on
+        check("2026-10-25T02:30:00", Some("2026-10-25T00:30:00Z")); // twice that night: the first
+        for text in [
+            "",
+            "yesterday",
+            "18:00:00",
+            "2027-01-32",
+            "2027-01-31T25:00:00",
+            "2027-01-31T18:00:00[Europe/Berln]",
+            "2027-01-31T18:00:00+99:00",
+            "2027-01-31+12:00",
+        ] {
+            check(text, None);
+        }
+    }
+
+    #[test]
+    fn a_day_has_no_time() {
+        let check = |text, want: bool| assert_eq!(day(text).is_ok(), want, "{text}");
+        check("2026-02-01", true);
+        for text in [
+            "2026-02-01T17:00:00",
+            "2026-02-01T17:00:00Z",
+            "2026-02-01 17:00",
+            "2026-02-29",
+            "02/01/2026",
+            "",
+        ] {
+            check(text, false);
         }
     }
 

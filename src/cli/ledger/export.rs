@@ -4,14 +4,12 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::super::progress::Progress;
 use super::{ConfigArgs, NO, USAGE, complain, refuse};
 use crate::clock;
+use crate::config::units;
 use crate::ledger::export::{self, Span};
 use crate::ledger::stored::Stored;
 use crate::ledger::{LedgerError, OpenError};
@@ -23,11 +21,11 @@ Examples:
   breakerbox ledger export --from 2026-11-01 --to 2026-12-01 --format csv > november.csv
   breakerbox ledger export --from 2026-11-24T00:00:00Z --format jsonl | gzip > today.jsonl.gz
 
-Days begin in the pool's time zone; --to is the first instant left out, by default now. JSON lines
+Days and times without a zone are those of the pool's zone; --to is left out, by default it is now. JSON lines
 are CloudEvents 1.0: subject is the team, type breakerbox.credits.settled, and source with id is
 unique. The same question gives the same bytes. Works beside a running `serve`.")]
 pub(super) struct ExportArgs {
-    /// The first instant: a day, or an instant as in 2026-11-01T00:00:00Z.
+    /// The first instant: a day, a time of day as in 2026-11-01T18:00, or an instant with its zone.
     #[arg(long)]
     from: String,
     /// The first instant left out; by default now.
@@ -68,9 +66,18 @@ pub(super) fn run(args: &ExportArgs) -> Result<ExitCode, ExitCode> {
         complain(&format!("breakerbox: {fault}\n"));
         ExitCode::from(USAGE)
     };
-    let from = instant(&args.from, &zone).map_err(usage)?;
-    let to = args.to.as_deref().map(|to| instant(to, &zone));
-    let to = to.transpose().map_err(usage)?.unwrap_or_else(clock::now);
+    let instant = |option: &str, text: &str| {
+        let at = units::instant(text, &zone);
+        at.map_err(|wrong| usage(format!("{option}: {text:?} is {wrong}")))
+    };
+    let from = instant("--from", &args.from)?;
+    let to = args.to.as_deref().map(|to| instant("--to", to));
+    let to = to.transpose()?.unwrap_or_else(clock::now);
+    if from > to {
+        let fault =
+            format!("--from {from} is later than --to {to}: no event is from then on and before");
+        return Err(usage(fault));
+    }
     let source = format!("/breakerbox/{}", export::node(&path).map_err(refuse)?);
     let mut out = BufWriter::new(io::stdout().lock());
     if args.format == Format::Csv
@@ -116,15 +123,6 @@ fn ended(error: io::Error) -> Result<ExitCode, ExitCode> {
         "breakerbox: the output cannot be written: {error}\n"
     ));
     Err(ExitCode::from(NO))
-}
-
-fn instant(text: &str, zone: &TimeZone) -> Result<Timestamp, String> {
-    let day = || {
-        let date: Date = text.parse().ok()?;
-        Some(date.to_zoned_datetime(zone.clone()).ok()?.timestamp())
-    };
-    let at = text.parse().ok().or_else(day);
-    at.ok_or_else(|| format!("{text:?} is no time; write 2026-11-01 or 2026-11-01T00:00:00Z"))
 }
 
 /// A request's event has the request's id; adjustments and corrections have none of their own.
