@@ -145,25 +145,36 @@ fn a_method_override_on_a_paid_call_is_refused_in_a_header_too() {
 fn a_harmless_composite_passes() {
     let stage = Stage::on_card("guide", "1_200_000");
     let body = r#"{"compositeRequest":[{"method":"GET","url":"/services/data/v64.0/sobjects/Account/001","referenceId":"a"}]}"#;
-    assert_eq!(
-        stage
-            .post("/services/data/v64.0/composite", &[], body)
-            .refusal(),
-        None
-    );
+    let reply = stage.post("/services/data/v64.0/composite", &[], body);
+    // The simulator has no composite: its own 404 shows that the call arrived there.
+    assert_eq!((reply.status, reply.refusal()), (404, None));
+    assert!(reply.text().contains("NOT_FOUND"), "{}", reply.text());
+    assert_eq!(stage.simulator.billed().requests, 1);
+    let unpriced = "breakerbox_unpriced_requests_total{service=\"org\"}";
+    assert_eq!(crate::stage::series(&stage.metrics(), unpriced), "1");
+    assert_eq!(stage.ask("/api/v1/pool")["used"].to_string(), "0");
 }
 
 #[test]
 fn a_body_in_doubt_is_priced_at_the_most_it_can_be() {
     let stage = Stage::on_card("guide", "1_200_000");
     let path = "/services/data/v64.0/smartdatadiscovery/predict";
-    // Two readings of `rows`: the answer decides here, since the simulator states the count; the reservation was 200 rows.
+    // Two readings of `rows`: 200 are reserved, at 0.2 each, until the answer tells how many there were.
     let doubtful = r#"{"predictionDefinition":"1OR","rows":[["1"]],"rows":[["1"],["2"]],"columnNames":["a"],"type":"RawData"}"#;
-    let reply = stage.post(path, &[KEY, ("x-sim-delay-ms", "200")], doubtful);
-    assert!(
-        reply.status == 201 || reply.status == 400,
-        "{}",
-        reply.text()
+    let mut connection = Connection::open(stage.proxy());
+    let headers = [KEY, ("x-sim-delay-ms", "2000")];
+    connection
+        .ask("POST", path, &headers, doubtful)
+        .expect("send");
+    let soon = std::time::Duration::from_millis(1_900);
+    crate::stage::wait_for("200 rows are reserved", soon, || {
+        stage.team("sales", "reserved") == "40"
+    });
+    let reply = connection.read_reply().expect("an answer");
+    assert_eq!(reply.status, 201, "{}", reply.text());
+    assert_eq!(
+        (stage.team("sales", "used"), stage.team("sales", "reserved")),
+        ("0.4".to_owned(), "0".to_owned())
     );
     // A preview that is not proven to be one is charged.
     let before = stage.team("sales", "used");

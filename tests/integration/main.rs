@@ -20,6 +20,7 @@ mod corrections;
 mod crash;
 mod damage;
 mod disk;
+mod disk_reload;
 mod evasion;
 mod export;
 mod http;

@@ -1,6 +1,6 @@
 //! Streams: byte for byte, event by event, and over when either side leaves.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::http::Connection;
 use crate::stage::{SALES_KEY, Stage, any_port, wait_for};
@@ -8,8 +8,8 @@ use crate::stage::{SALES_KEY, Stage, any_port, wait_for};
 const KEY: (&str, &str) = ("Breakerbox-Key", SALES_KEY);
 const TURN: &str = r#"{"message":{"sequenceId":1,"type":"Text","text":"Hello"}}"#;
 
-/// An upstream that answers its one request with these bytes, in these pieces.
-fn upstream(pieces: Vec<Vec<u8>>, pause: Duration) -> std::net::SocketAddr {
+/// An upstream that answers its one request with these pieces, each as soon as it is there.
+fn upstream(pieces: impl Iterator<Item = Vec<u8>> + Send + 'static) -> std::net::SocketAddr {
     let listener = std::net::TcpListener::bind(any_port()).expect("bind");
     let address = listener.local_addr().expect("address");
     std::thread::spawn(move || {
@@ -23,7 +23,6 @@ fn upstream(pieces: Vec<Vec<u8>>, pause: Duration) -> std::net::SocketAddr {
         }
         for piece in pieces {
             stream.write_all(&piece).expect("write");
-            std::thread::park_timeout(pause);
         }
     });
     address
@@ -55,11 +54,11 @@ fn a_stream_is_byte_identical_whatever_its_pieces() {
             .as_bytes()
             .chunks(size)
             .map(|piece| [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat());
-        let pieces = std::iter::once(head)
+        let pieces: Vec<_> = std::iter::once(head)
             .chain(chunks)
             .chain([b"0\r\n\r\n".to_vec()])
             .collect();
-        let (_files, gateway) = gateway_before(upstream(pieces, Duration::ZERO));
+        let (_files, gateway) = gateway_before(upstream(pieces.into_iter()));
         let path = "/einstein/ai-agent/v1/sessions/s/messages/stream";
         let reply = crate::http::call(gateway.proxy, "POST", path, &[KEY], TURN);
         assert_eq!(
@@ -72,74 +71,28 @@ fn a_stream_is_byte_identical_whatever_its_pieces() {
     }
 }
 
+/// The next event is sent only after the last one arrived: one that was held back would be waited for in vain.
 #[test]
 fn an_event_leaves_as_soon_as_it_arrives() {
-    let stage = Stage::on_card("guide", "12_000");
-    let mut connection = Connection::open(stage.proxy());
-    let headers =
-        format!("breakerbox-key: {SALES_KEY}\r\nx-sim-actions: 1\r\nx-sim-chunk-delay-ms: 300");
-    let opened = stage.post(
-        &format!(
-            "/einstein/ai-agent/v1/agents/{}/sessions",
-            crate::stage::AGENT
-        ),
-        &[KEY],
-        r#"{"externalSessionKey":"1"}"#,
-    );
-    let session = opened.json()["sessionId"]
-        .as_str()
-        .expect("a session")
-        .to_owned();
-    let request = format!(
-        "POST /einstein/ai-agent/v1/sessions/{session}/messages/stream HTTP/1.1\r\nhost: x\r\n{headers}\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n{TURN}",
-        TURN.len()
-    );
-    let started = Instant::now();
-    connection.send(request.as_bytes()).expect("send");
-    let reply = connection.read_reply().expect("an answer");
-    let whole = started.elapsed();
-    assert!(reply.whole);
-    let events = reply.text().matches("\n\n").count();
-    assert!(events >= 3, "{events} events");
-    // Were events held back until the end, the first would come with the last; see the next test for that.
-    assert!(whole >= Duration::from_millis(300), "{whole:?}");
-}
-
-#[test]
-fn the_first_event_does_not_wait_for_the_second() {
-    let head =
-        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-            .to_vec();
-    let event = |text: &str| format!("{:x}\r\n{text}\r\n", text.len()).into_bytes();
-    let pieces = vec![
-        head,
-        event("data: first\n\n"),
-        event("data: second\n\n"),
-        b"0\r\n\r\n".to_vec(),
-    ];
-    let (_files, gateway) = gateway_before(upstream(pieces, Duration::from_millis(700)));
+    let (send, pieces) = std::sync::mpsc::channel();
+    let (_files, gateway) = gateway_before(upstream(pieces.into_iter()));
     let mut connection = Connection::open(gateway.proxy);
-    let request = format!(
-        "POST /einstein/ai-agent/v1/sessions/s/messages/stream HTTP/1.1\r\nhost: x\r\nbreakerbox-key: {SALES_KEY}\r\n\
-         content-length: {}\r\n\r\n{TURN}",
-        TURN.len()
-    );
-    connection.send(request.as_bytes()).expect("send");
-    let mut read_line = || connection.read_line();
-    while !read_line().is_empty() {}
-    let head_at = Instant::now();
-    let first = connection.read_chunk().expect("a chunk");
-    assert_eq!(first, b"data: first\n\n");
-    assert!(
-        head_at.elapsed() < Duration::from_millis(1_100),
-        "{:?}",
-        head_at.elapsed()
-    );
-    assert_eq!(
-        connection.read_chunk().expect("a chunk"),
-        b"data: second\n\n"
-    );
+    let path = "/einstein/ai-agent/v1/sessions/s/messages/stream";
+    connection.ask("POST", path, &[KEY], TURN).expect("send");
+    let head =
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    send.send(head.to_vec()).expect("the upstream");
+    while !connection.read_line().is_empty() {}
+    for at in 0..5 {
+        let event = format!("event: TEXT_CHUNK\ndata: {{\"offset\":{at}}}\n\n");
+        let chunk = format!("{:x}\r\n{event}\r\n", event.len());
+        send.send(chunk.into_bytes()).expect("the upstream");
+        let arrived = connection.read_chunk();
+        let arrived = arrived.unwrap_or_else(|error| panic!("event {at} is held back: {error}"));
+        assert_eq!(arrived, event.as_bytes());
+    }
+    send.send(b"0\r\n\r\n".to_vec()).expect("the upstream");
+    assert_eq!(connection.read_chunk().expect("the end"), b"");
     gateway.stop(Duration::from_secs(3)).expect("a clean stop");
 }
 
@@ -163,13 +116,9 @@ fn a_client_that_leaves_is_charged_once_and_the_upstream_is_dropped() {
     };
     let while_in_flight = {
         let mut connection = Connection::open(stage.proxy());
-        let request = format!(
-            "POST /einstein/ai-agent/v1/sessions/{session}/messages/stream HTTP/1.1\r\nhost: x\r\n\
-             breakerbox-key: {SALES_KEY}\r\nx-sim-actions: 5\r\nx-sim-delay-ms: 10000\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{TURN}",
-            TURN.len()
-        );
-        connection.send(request.as_bytes()).expect("send");
+        let path = format!("/einstein/ai-agent/v1/sessions/{session}/messages/stream");
+        let headers = [KEY, ("x-sim-actions", "5"), ("x-sim-delay-ms", "10000")];
+        connection.ask("POST", &path, &headers, TURN).expect("send");
         wait_for("the request is in flight", Duration::from_secs(5), || {
             stage.team("sales", "reserved") == "2"
         });
