@@ -4,6 +4,8 @@
 //! prices by its own table, when an action *executes*, and whatever happens to the connection
 //! afterwards. `GET /_sim/billed` is "really spent" in every test. Shapes are those of
 //! salesforce-apis.md, sections 1 to 5, odd spacing included. All hosts are served on one port.
+//! Callers must show a token, any; the Models API also asks for `x-sfdc-app-context` and
+//! `x-client-feature-id`.
 //!
 //! # Controls
 //!
@@ -26,6 +28,8 @@
 //! | `x-sim-body-bytes: 4096` | least length of the answer's text (for a stream: of its chunks together, and of its `INFORM` again) |
 //! | `x-sim-repeat-progress: 2` | so many `ACTION` progress events more for each action |
 //! | `x-sim-error-frame: 1` * | the actions run, then an `Error` message comes inside the 200 |
+//! | `x-sim-messages: Inform,Escalate` | what the turn ends with: `Inform`, `Inquire`, `Confirm`, `Failure`, `Escalate`; only the first carries results |
+//! | `x-sim-validation-failure: 1` | a stream takes its text back with a `ValidationFailureChunk`, and says it again |
 //! | `x-sim-team: sales` | sums for `/_sim/billed?by=header:x-sim-team` |
 //! | `x-request-id: r1` | names the request in `/_sim/billed?by=request` and in the answer's header |
 
@@ -35,8 +39,10 @@ mod book;
 mod call;
 mod clock;
 mod controls;
+mod credentials;
 mod errors;
 mod exchange;
+mod messages;
 mod models;
 mod org;
 mod price;

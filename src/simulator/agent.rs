@@ -7,7 +7,8 @@ use tokio::sync::mpsc;
 
 use super::body::{Body, empty, events, json};
 use super::call::{Call, uuid};
-use super::errors::{Fault, quoted};
+use super::errors::{Fault, Shape, quoted};
+use super::messages::{self, Kind};
 use super::sessions::Unavailable;
 use super::state::{Lock, State};
 use super::turn::{self, Rest, Turn};
@@ -71,19 +72,19 @@ pub(crate) fn message(
     }
     let links = links(&call.api_url(&state.settings), session, turn.agent());
     let text = call.text();
-    let mut messages = Vec::new();
-    if !call.controls.error_frame || !actions.is_empty() {
-        messages.push(turn::inform(&mut call.rng, &text, &actions));
+    let mut said = Vec::new();
+    if !call.controls.error_frame {
+        for kind in call.controls.says.messages.clone() {
+            said.push(kind.message(&mut call.rng, &text, &actions));
+        }
+    } else if !actions.is_empty() {
+        said.push(Kind::Inform.message(&mut call.rng, &text, &actions));
     }
     if call.controls.error_frame {
-        messages.push(turn::error(&mut call.rng));
+        said.push(messages::error(&mut call.rng));
     }
     drop(turn);
-    Ok(ok(format!(
-        r#"{{"messages":[{}],{links}}}"#,
-        messages.join(",")
-    ))
-    .into())
+    Ok(ok(format!(r#"{{"messages":[{}],{links}}}"#, said.join(","))).into())
 }
 
 fn stream(call: &mut Call, turn: Turn, actions: Vec<turn::Action>) -> Answer {
@@ -115,12 +116,8 @@ pub(crate) fn end_session(
         .header("x-session-end-reason")
         .is_none_or(str::is_empty)
     {
-        let message = "Required header 'x-session-end-reason' is not present.";
-        return Err(Fault::new(
-            StatusCode::BAD_REQUEST,
-            "MissingRequestHeaderException",
-            message,
-        ));
+        let code = "MissingRequestHeaderException";
+        return Err(Fault::without_header(code, "x-session-end-reason"));
     }
     let agent = state
         .end_session(session)
@@ -147,11 +144,7 @@ pub(crate) fn unavailable(why: Unavailable, session: &str) -> Fault {
             let message = format!("Session {session} was not found");
             Fault::new(StatusCode::NOT_FOUND, "SessionNotFoundException", message)
         }
-        Unavailable::Locked => Fault::new(
-            StatusCode::LOCKED,
-            "SessionAlreadyLockedException",
-            "Session Already Locked Exception",
-        ),
+        Unavailable::Locked => Fault::told(StatusCode::LOCKED, Shape::Agent),
     }
 }
 

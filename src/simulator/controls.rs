@@ -9,12 +9,14 @@ use fastrand::Rng;
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderValue};
 
+use super::messages::Kind;
 use super::{Faults, Settings};
 
 /// Bounds of the numeric controls, so that a slip does not fill the memory.
 const ACTIONS_MOST: u64 = 200;
 const DELAY_MOST_MS: u64 = 600_000;
 const BODY_MOST_BYTES: u64 = 64 << 20;
+const MESSAGES_MOST: usize = 10;
 const TOKENS_MOST: u64 = 1_000_000_000;
 
 /// How long an answer chosen to hang keeps quiet before the connection closes.
@@ -49,6 +51,33 @@ pub(crate) struct Controls {
     pub(crate) repeat_progress: u32,
     /// An error inside a 200.
     pub(crate) error_frame: bool,
+    /// What the turn says.
+    pub(crate) says: Says,
+}
+
+/// What a turn says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Says {
+    /// At its end, in order.
+    pub(crate) messages: Vec<Kind>,
+    /// The streamed text is taken back once, and said again.
+    pub(crate) taken_back: bool,
+}
+
+impl Default for Says {
+    fn default() -> Self {
+        Self {
+            messages: vec![Kind::Inform],
+            taken_back: false,
+        }
+    }
+}
+
+/// Reads `Inform,Escalate`.
+fn messages(value: &str) -> Option<Vec<Kind>> {
+    let kinds = value.split(',').map(|name| Kind::parse(name.trim()));
+    let kinds: Option<Vec<_>> = kinds.collect();
+    kinds.filter(|kinds| kinds.len() <= MESSAGES_MOST)
 }
 
 /// The actions a turn runs.
@@ -107,6 +136,8 @@ impl Controls {
             "repeat-progress" => {
                 self.repeat_progress = u32::try_from(number(value, ACTIONS_MOST)?).ok()?;
             }
+            "messages" => self.says.messages = messages(value)?,
+            "validation-failure" => self.says.taken_back = flag(value)?,
             fate => return self.set_fate(fate, value),
         }
         Some(Sets::Detail)
@@ -251,6 +282,15 @@ mod tests {
         check("x-sim-late", "yes", None);
         check("x-sim-cut-afer", "1", None);
         check("x-sim-team", "sales", Some(Controls::default()));
+        let messages = Controls {
+            says: Says {
+                messages: vec![Kind::Inform, Kind::Escalate],
+                ..Says::default()
+            },
+            ..Controls::default()
+        };
+        check("x-sim-messages", "Inform, Escalate", Some(messages));
+        check("x-sim-messages", "Inform,Error", None);
         let cut = Controls {
             cut_after: Some(2),
             ..Controls::default()

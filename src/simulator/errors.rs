@@ -27,6 +27,8 @@ pub(crate) struct Fault {
     pub(crate) status: StatusCode,
     pub(crate) code: &'static str,
     pub(crate) message: String,
+    /// The header it is about; the Models API names it.
+    pub(crate) header: Option<&'static str>,
 }
 
 impl Fault {
@@ -35,6 +37,16 @@ impl Fault {
             status,
             code,
             message: message.into(),
+            header: None,
+        }
+    }
+
+    /// A header that is required and not there.
+    pub(crate) fn without_header(code: &'static str, header: &'static str) -> Self {
+        let message = format!("Required header '{header}' is not present.");
+        Self {
+            header: Some(header),
+            ..Self::new(StatusCode::BAD_REQUEST, code, message)
         }
     }
 
@@ -42,11 +54,16 @@ impl Fault {
     pub(crate) fn told(status: StatusCode, shape: Shape) -> Self {
         let models = shape == Shape::Models;
         let (code, message) = match status {
-            StatusCode::UNAUTHORIZED if models => ("INVALID_AUTH", "Invalid token"),
+            StatusCode::UNAUTHORIZED if models || shape == Shape::Agent => {
+                ("INVALID_AUTH", "Invalid token")
+            }
             StatusCode::UNAUTHORIZED => ("INVALID_SESSION_ID", "Session expired or invalid"),
             StatusCode::NOT_FOUND => ("NOT_FOUND", "The requested resource does not exist"),
             StatusCode::LOCKED if models => ("NOT_FOUND", "Locked"),
-            StatusCode::LOCKED => ("SessionLockedException", "Session Already Locked Exception"),
+            StatusCode::LOCKED => (
+                "SessionAlreadyLockedException",
+                "Session Already Locked Exception",
+            ),
             StatusCode::TOO_MANY_REQUESTS if models => {
                 ("LIMIT_EXCEEDED", "Too many requests, try again later.")
             }
@@ -73,9 +90,13 @@ impl Fault {
                 quoted(request_id),
                 clock::epoch_ms(),
             ),
-            Shape::Models => format!(
-                r#"{{"errorCode":"{code}","messageCode":"E{status}00","message":{message},"targets":[],"parameters":[]}}"#,
-            ),
+            Shape::Models => {
+                let target = |header| format!(r#"{{"type":"HTTP_HEADER","reference":"{header}"}}"#);
+                let targets = self.header.map(target).unwrap_or_default();
+                format!(
+                    r#"{{"errorCode":"{code}","messageCode":"E{status}00","message":{message},"targets":[{targets}],"parameters":[]}}"#,
+                )
+            }
             Shape::Rest => format!(r#"[{{"errorCode":"{code}","message":{message}}}]"#),
             Shape::OpenAi => format!(
                 r#"{{"error":{{"code":"{code}","message":{message},"param":null,"type":"api_error"}}}}"#,

@@ -21,7 +21,7 @@ use super::controls::Controls;
 use super::errors::{Fault, Shape};
 use super::route::Route;
 use super::state::{Lock, State};
-use super::{models, org, prompts};
+use super::{credentials, models, org, prompts};
 
 /// Longest request body read.
 const BODY_MOST_BYTES: usize = 160 << 20;
@@ -81,7 +81,9 @@ async fn answer(
     route: Route,
 ) -> Response<Body> {
     let lock = match &route {
-        Route::Message { session, .. } if says_at_once(&call).is_none() => {
+        Route::Message { session, .. }
+            if says_at_once(&call).is_none() && credentials::refusal(&call, &route).is_none() =>
+        {
             match state.lock_session(session) {
                 Ok(lock) => Some(lock),
                 Err(why) => return said(&call, &route, &agent::unavailable(why, session)),
@@ -131,6 +133,9 @@ async fn answer(
 fn work(state: &State, call: &mut Call, route: &Route, lock: Option<Lock>) -> Answer {
     if let Some(status) = says_at_once(call) {
         return told(call, route, status).into();
+    }
+    if let Some(fault) = credentials::refusal(call, route) {
+        return said(call, route, &fault).into();
     }
     let answer =
         run(state, call, route, lock).unwrap_or_else(|fault| said(call, route, &fault).into());

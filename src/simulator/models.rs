@@ -54,7 +54,7 @@ pub(crate) fn chat(state: &State, call: &mut Call, model: &str) -> Result<Respon
         tier(state, model),
     );
     let (id, part, usage) = (call.uuid(), call.uuid(), usage(call, tokens));
-    let (text, model, now) = (quoted(&text), quoted(model), clock::epoch_ms());
+    let (text, model, now) = (quoted(&text), quoted(model), clock::epoch_s());
     Ok(ok(format!(
         r#"{{"id":"{id}","generationDetails":{{"generations":[{{"id":"{part}","role":"assistant","content":{text},"timestamp":{now},"parameters":{{"finish_reason":"stop"}},{QUALITY}}}],"parameters":{{"model":{model},"object":"text_completion"{usage}}}}}}}"#
     )))
@@ -132,11 +132,7 @@ pub(crate) fn completions(state: &State, call: &mut Call) -> Result<Response<Bod
         tokens,
         price::STARTER,
     );
-    let (text, model, now) = (
-        quoted(&text),
-        quoted(model),
-        clock::epoch_ms().div_euclid(1_000),
-    );
+    let (text, model, now) = (quoted(&text), quoted(model), clock::epoch_s());
     let (id, usage) = (call.uuid(), usage(call, tokens));
     let choices: Vec<String> = (0..choices)
         .map(|index| {

@@ -73,6 +73,20 @@ impl Route {
         }
     }
 
+    /// Whether the caller must show a token.
+    pub(crate) const fn needs_token(&self) -> bool {
+        match self {
+            // How tokens are had, what everybody may know, a service with a key of its own, and nothing.
+            Self::Token | Self::DataToken | Self::Versions => false,
+            Self::ChatCompletions | Self::Unknown => false,
+            Self::OpenSession { .. } | Self::Message { .. } | Self::EndSession { .. } => true,
+            Self::SessionFeedback { .. } | Self::ModelsFeedback => true,
+            Self::PromptTemplate { .. } | Self::PromptInvocable { .. } => true,
+            Self::Generate { .. } | Self::Chat { .. } | Self::Embed { .. } => true,
+            Self::Predict | Self::Limits | Self::Sobjects => true,
+        }
+    }
+
     /// Whether the answer is a stream of events.
     pub(crate) const fn is_streamed(&self) -> bool {
         matches!(self, Self::Message { streamed: true, .. })

@@ -39,11 +39,18 @@ fn start(settings: Settings) -> Simulator {
 /// Sends `METHOD path`, with `name: value` lines, and leaves the answer unread.
 async fn send(sim: &Simulator, request: &str, headers: &[&str], body: &str) -> TcpStream {
     let mut text = format!("{request} HTTP/1.1\r\nhost: sim.test\r\nconnection: close\r\n");
-    let json = ["content-type: application/json;charset=utf-8"];
-    let own_type = headers
+    let usual = [
+        "content-type: application/json;charset=utf-8",
+        "authorization: Bearer test",
+        "x-sfdc-app-context: EinsteinGPT",
+        "x-client-feature-id: ai-platform-models-connected-app",
+    ];
+    let name = |header: &str| header.split(':').next().map(str::to_owned);
+    let is_given = |usual: &str| headers.iter().any(|header| name(header) == name(usual));
+    for header in headers
         .iter()
-        .any(|header| header.starts_with("content-type"));
-    for header in headers.iter().chain(json.iter().filter(|_| !own_type)) {
+        .chain(usual.iter().filter(|usual| !is_given(usual)))
+    {
         text.push_str(&format!("{header}\r\n"));
     }
     text.push_str(&format!("content-length: {}\r\n\r\n{body}", body.len()));

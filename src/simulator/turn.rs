@@ -16,6 +16,7 @@ use super::call::{Call, uuid};
 use super::clock;
 use super::controls::Actions;
 use super::errors::quoted;
+use super::messages::{self, trace_id};
 use super::state::Lock;
 
 /// Bytes of a text chunk of an ordinary answer, and of one padded to a length.
@@ -40,7 +41,7 @@ const NAMES: [&str; 8] = [
 /// One action of a turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Action {
-    name: Arc<str>,
+    pub(crate) name: Arc<str>,
     first_of_its_name: bool,
 }
 
@@ -84,38 +85,12 @@ fn name(place: u32, offset: u32) -> Arc<str> {
     }
 }
 
-/// The entries of `result`, one an action run.
-pub(crate) fn results(actions: &[Action]) -> String {
-    let result = |Action { name, .. }: &Action| {
-        let id = action_id(name);
-        format!(
-            r#"{{"type":"copilotActionOutput/{name}_{id}","property":"","value":{{"status":"Done"}}}}"#
-        )
-    };
-    actions.iter().map(result).collect::<Vec<_>>().join(",")
-}
-
-/// An `Inform` message with the actions' results.
-pub(crate) fn inform(rng: &mut Rng, text: &str, actions: &[Action]) -> String {
-    let (id, plan, text, results) = (uuid(rng), uuid(rng), quoted(text), results(actions));
-    format!(
-        r#"{{"type":"Inform","id":"{id}","metrics":{{}},"feedbackId":"{plan}","planId":"{plan}","isContentSafe":true,"message":{text},"result":[{results}],"citedReferences":[]}}"#
-    )
-}
-
-/// An `Error` message, as it comes inside a 200.
-pub(crate) fn error(rng: &mut Rng) -> String {
-    let (id, trace, now) = (uuid(rng), trace_id(rng), clock::epoch_ms());
-    format!(
-        r#"{{"type":"Error","id":"{id}","feedbackId":"","httpStatus":500,"traceId":"{trace}","error":"PLANNER_LLM_GATEWAY_TIMEOUT","message":"The model did not answer in time","timestamp":{now},"expected":false,"botMode":"Copilot"}}"#
-    )
-}
-
 /// The events of a streamed turn.
 pub(crate) fn plan(call: &mut Call, actions: Vec<Action>) -> Vec<Step> {
     let text = call.text();
     let padded = call.controls.body_bytes > 0;
     let repeats = call.controls.repeat_progress;
+    let says = call.controls.says.clone();
     let mut events = Events::begin(&mut call.rng);
     let mut steps = Vec::new();
     for action in &actions {
@@ -133,7 +108,7 @@ pub(crate) fn plan(call: &mut Call, actions: Vec<Action>) -> Vec<Step> {
         }
     }
     if call.controls.error_frame {
-        let message = error(events.rng);
+        let message = messages::error(events.rng);
         steps.push(Step {
             action: None,
             frame: events.event("ERROR", r#""offset":0"#, &message),
@@ -144,19 +119,23 @@ pub(crate) fn plan(call: &mut Call, actions: Vec<Action>) -> Vec<Step> {
         } else {
             CHUNK_BYTES
         };
-        // The texts are ASCII, see `Call::text`.
-        for (offset, chunk) in text.as_bytes().chunks(size).enumerate() {
-            let frame = events.text_chunk(offset, &String::from_utf8_lossy(chunk));
-            steps.push(Step {
+        let frames = |frames: Vec<Bytes>| {
+            let step = |frame| Step {
                 action: None,
                 frame,
-            });
+            };
+            frames.into_iter().map(step)
+        };
+        steps.extend(frames(events.text(&text, size)));
+        if says.taken_back {
+            steps.extend(frames(vec![events.validation_failure()]));
+            steps.extend(frames(events.text(&text, size)));
         }
-        let message = inform(events.rng, &text, &actions);
-        steps.push(Step {
-            action: None,
-            frame: events.event("INFORM", r#""offset":0"#, &message),
-        });
+        for kind in says.messages {
+            let message = kind.message(events.rng, &text, &actions);
+            let frame = events.event(kind.event(), r#""offset":0"#, &message);
+            steps.extend(frames(vec![frame]));
+        }
     }
     let id = uuid(events.rng);
     let message = format!(r#"{{"type":"EndOfTurn","id":"{id}","metrics":{{}}}}"#);
@@ -195,6 +174,22 @@ impl<'a> Events<'a> {
             r#"{{"type":"ProgressIndicator","id":"{id}","metrics":{{}},"indicatorType":"ACTION" ,"message":"Running {action}"}}"#
         );
         self.event("PROGRESS_INDICATOR", r#""offset" :0"#, &message)
+    }
+
+    /// A text in chunks of so many bytes; it is ASCII, see `Call::text`.
+    fn text(&mut self, text: &str, size: usize) -> Vec<Bytes> {
+        let chunks = text.as_bytes().chunks(size).enumerate();
+        let mut frames = Vec::new();
+        for (offset, chunk) in chunks {
+            frames.push(self.text_chunk(offset, &String::from_utf8_lossy(chunk)));
+        }
+        frames
+    }
+
+    /// What was said so far is to be forgotten. How Salesforce calls this event is not documented.
+    fn validation_failure(&mut self) -> Bytes {
+        let message = messages::validation_failure(self.rng);
+        self.event("VALIDATION_FAILURE_CHUNK", r#""offset":0"#, &message)
     }
 
     fn text_chunk(&mut self, offset: usize, text: &str) -> Bytes {
@@ -276,20 +271,4 @@ impl Rest {
             drop(frames.try_send(last.frame));
         }
     }
-}
-
-/// 15 characters that are always the same for the same action.
-fn action_id(name: &str) -> String {
-    let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    let mut rng = Rng::with_seed(seed);
-    let tail: String = std::iter::repeat_with(|| rng.alphanumeric())
-        .take(6)
-        .collect();
-    format!("179J90000{tail}")
-}
-
-fn trace_id(rng: &mut Rng) -> String {
-    format!("{:032x}", rng.u128(..))
 }

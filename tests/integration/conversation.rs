@@ -21,11 +21,15 @@ fn open(stage: &Stage) -> String {
 }
 
 fn turn(stage: &Stage, session: &str, stream: bool, actions: &str) -> Vec<u8> {
+    turn_with(stage, session, stream, &[KEY, ("x-sim-actions", actions)])
+}
+
+fn turn_with(stage: &Stage, session: &str, stream: bool, headers: &[(&str, &str)]) -> Vec<u8> {
     let path = format!(
         "/einstein/ai-agent/v1/sessions/{session}/messages{}",
         if stream { "/stream" } else { "" }
     );
-    let reply = stage.post(&path, &[KEY, ("x-sim-actions", actions)], TURN);
+    let reply = stage.post(&path, headers, TURN);
     assert_eq!((reply.status, reply.whole), (200, true), "{}", reply.text());
     reply.body
 }
@@ -83,6 +87,45 @@ fn the_published_card_to_the_micro_credit() {
         stage.team("sales", "used"),
         (billed / 1_000_000).to_string()
     );
+}
+
+/// An action that is asked about has not run: only what ran is charged, and exactly that.
+#[test]
+fn a_turn_may_end_with_a_question_a_failure_or_a_person() {
+    let stage = Stage::on_card("flex-2026-08", "1_200_000");
+    let session = open(&stage);
+    let ends = [
+        "Inquire",
+        "Confirm",
+        "Failure",
+        "Escalate",
+        "Inform,Escalate",
+    ];
+    for (end, credits) in ends.into_iter().zip((20..).step_by(20)) {
+        let says = |actions| [KEY, ("x-sim-actions", actions), ("x-sim-messages", end)];
+        let whole = turn_with(&stage, &session, false, &says("0"));
+        let streamed = turn_with(&stage, &session, true, &says("1"));
+        for answer in [whole, streamed] {
+            let last = end.rsplit(',').next().expect("a type");
+            let kind = format!("\"type\":\"{last}\"");
+            let answer = String::from_utf8_lossy(&answer);
+            assert!(answer.contains(&kind), "{end}: {answer}");
+        }
+        check(&stage, &credits.to_string());
+    }
+    let taken_back = [
+        KEY,
+        ("x-sim-actions", "1"),
+        ("x-sim-validation-failure", "1"),
+    ];
+    let answer = turn_with(&stage, &session, true, &taken_back);
+    assert!(String::from_utf8_lossy(&answer).contains("ValidationFailureChunk"));
+    check(&stage, "120");
+    let metrics = stage.metrics();
+    let mut turns = metrics
+        .lines()
+        .filter(|line| line.contains("operation=\"agent.turn\""));
+    assert!(turns.all(|line| !line.contains("outcome=\"uncertain\"") || line.ends_with(" 0")));
 }
 
 #[test]

@@ -4,6 +4,13 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+/// What Salesforce asks of every caller. Sent with every call, unless it brings its own.
+pub(crate) const CREDENTIALS: [(&str, &str); 3] = [
+    ("authorization", "Bearer 00DHn000000AAAA!test"),
+    ("x-sfdc-app-context", "EinsteinGPT"),
+    ("x-client-feature-id", "ai-platform-models-connected-app"),
+];
+
 /// An answer, byte for byte.
 #[derive(Debug)]
 pub(crate) struct Reply {
@@ -85,7 +92,13 @@ impl Connection {
             "{method} {path} HTTP/1.1\r\nhost: {}\r\n",
             self.stream.get_ref().peer_addr()?
         );
-        for (name, value) in headers {
+        let is_given = |name: &str| {
+            headers
+                .iter()
+                .any(|(given, _)| given.eq_ignore_ascii_case(name))
+        };
+        let credentials = CREDENTIALS.iter().filter(|(name, _)| !is_given(name));
+        for (name, value) in headers.iter().chain(credentials) {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
         if !body.is_empty() || method == "POST" {

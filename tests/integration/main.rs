@@ -18,6 +18,7 @@ mod conservation;
 mod conversation;
 mod corrections;
 mod crash;
+mod credentials;
 mod damage;
 mod disk;
 mod disk_reload;

@@ -255,6 +255,8 @@ impl Caller {
             .header("host", self.proxy.to_string())
             .header("content-type", "application/json")
             .header("authorization", "Bearer demo")
+            .header("x-sfdc-app-context", "EinsteinGPT")
+            .header("x-client-feature-id", "ai-platform-models-connected-app")
             .header("breakerbox-key", self.key)
             .body(Full::new(Bytes::from(body)))
             .map_err(io::Error::other)?;

@@ -138,6 +138,12 @@ async fn a_session_serves_one_request_at_a_time() {
     assert_eq!(reply.status, 423);
     let error = reply.json();
     assert_eq!(error["message"], "Session Already Locked Exception");
+    let told = ask(&sim, &stream_of(&session), &["x-sim-status: 423"], MESSAGE).await;
+    assert_eq!(
+        told.json()["error"],
+        error["error"],
+        "one code, told or met"
+    );
     for field in ["status", "path", "requestId", "error", "timestamp"] {
         assert!(!error[field].is_null(), "{field}");
     }
@@ -219,4 +225,42 @@ async fn refusals_cost_nothing_and_late_ones_do() {
     );
     assert_eq!(messages[0]["result"].as_array().unwrap().len(), 3);
     check("A twice: one distinct, two runs", &sim, 60, 1_000);
+}
+
+/// The types a turn ends with besides `Inform`, in both kinds of answer.
+#[tokio::test]
+async fn every_message_a_turn_may_end_with_can_be_had() {
+    let sim = start(Settings::default());
+    let session = open(&sim).await;
+    let all = "x-sim-messages: Inform,Inquire,Confirm,Failure,Escalate";
+    let headers = ["x-sim-actions: 1", all];
+    let answer = ask(&sim, &messages_of(&session), &headers, MESSAGE)
+        .await
+        .json();
+    let messages = answer["messages"].as_array().unwrap();
+    let types: Vec<_> = messages.iter().map(|message| &message["type"]).collect();
+    assert_eq!(
+        types,
+        ["Inform", "Inquire", "Confirm", "Failure", "Escalate"]
+    );
+    let field = |at: usize, pointer: &str| messages[at].pointer(pointer).unwrap().to_string();
+    assert!(field(1, "/collect/0/targetType").contains("copilotActionInput/Create_Account_"));
+    assert!(field(2, "/confirm/0/type").contains("copilotActionInput/Create_Account_"));
+    assert_eq!(field(3, "/code"), "\"ACTION_FAILED\"");
+    assert_eq!(field(4, "/targets/0/type"), "\"Flow\"");
+
+    let headers = ["x-sim-messages: Escalate", "x-sim-validation-failure: 1"];
+    let reply = ask(&sim, &stream_of(&session), &headers, MESSAGE).await;
+    let event = |frame: &String| frame.lines().next().unwrap().replace("event: ", "");
+    let mut events: Vec<_> = reply.frames.iter().map(event).collect();
+    events.dedup();
+    events.retain(|event| event != "PROGRESS_INDICATOR");
+    let want = [
+        "TEXT_CHUNK",
+        "VALIDATION_FAILURE_CHUNK",
+        "TEXT_CHUNK",
+        "ESCALATE",
+        "END_OF_TURN",
+    ];
+    assert_eq!(events, want);
 }

@@ -202,3 +202,77 @@ async fn chance_repeats_with_the_seed_on_any_number_of_threads() {
         0,
     );
 }
+
+#[tokio::test]
+async fn nobody_is_let_in_without_what_the_api_asks_for() {
+    let sim = start(Settings::default());
+    let session = open(&sim).await;
+    let chat = r#"{"messages":[{"role":"user","content":"hello"}]}"#;
+    let model = "POST /einstein/platform/v1/models/m/chat-generations";
+    let check = async |request: &str, headers: &[&str], want: (u16, &str)| {
+        let reply = ask(&sim, request, headers, chat).await;
+        let body = reply.frames.concat();
+        assert_eq!(reply.status, want.0, "{request} {headers:?}: {body}");
+        assert!(body.contains(want.1), "{request} {headers:?}: {body}");
+    };
+    check(
+        &messages_of(&session),
+        &["authorization:"],
+        (401, r#""error":"INVALID_AUTH""#),
+    )
+    .await;
+    check(
+        &messages_of(&session),
+        &["authorization: Basic x"],
+        (401, "INVALID_AUTH"),
+    )
+    .await;
+    check(
+        &messages_of("made-up"),
+        &["authorization: Bearer "],
+        (401, "INVALID_AUTH"),
+    )
+    .await;
+    check(
+        model,
+        &["authorization:"],
+        (401, r#""errorCode":"INVALID_AUTH""#),
+    )
+    .await;
+    let named = r#""targets":[{"type":"HTTP_HEADER","reference":"x-client-feature-id"}]"#;
+    check(model, &["x-client-feature-id:"], (400, named)).await;
+    check(
+        model,
+        &["x-sfdc-app-context:"],
+        (400, "REQUIRED_FIELD_MISSING"),
+    )
+    .await;
+    check(
+        "GET /services/data/v64.0/limits",
+        &["authorization:"],
+        (401, "INVALID_SESSION_ID"),
+    )
+    .await;
+    check("GET /services/data", &["authorization:"], (200, "v64.0")).await;
+    super::check("nothing ran", &sim, 20, 0);
+    check(
+        model,
+        &["authorization: bEARER 00D!x"],
+        (200, "generationDetails"),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_chat_is_dated_in_seconds() {
+    let sim = start(Settings::default());
+    let chat = r#"{"messages":[{"role":"user","content":"hello"}]}"#;
+    let model = "POST /einstein/platform/v1/models/m/chat-generations";
+    let reply = ask(&sim, model, &[], chat).await.json();
+    let second = reply["generationDetails"]["generations"][0]["timestamp"].as_i64();
+    let now = jiff::Timestamp::now().as_second();
+    assert!(
+        second.is_some_and(|at| (now - 60..=now).contains(&at)),
+        "as captured"
+    );
+}
