@@ -82,7 +82,7 @@ fn what_the_example_comments_out_is_valid() {
     assert_eq!(all.gateway.mode, example.gateway.mode);
     assert_eq!(
         (all.allocations.keys.len(), all.allocations.named.len()),
-        (1, 7)
+        (1, 6)
     );
     let sales = |checked: &Checked| {
         let mut team = checked.allocations.teams[0].clone();

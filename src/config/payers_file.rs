@@ -57,6 +57,7 @@ fn one_named(
 ) -> Option<Named> {
     let bounded = |key| Some(labels::bounded(table.source(), key, table.text(key)?));
     let name = bounded("name");
+    warn_if_idle(table, kind);
     let is_agent = kind == NamedKind::Agent;
     let agent_type = if is_agent { agent_type(table) } else { None };
     let fuses = match is_agent {
@@ -82,6 +83,19 @@ fn one_named(
         max_per_hour: fuses.max_per_hour,
         tags,
     })
+}
+
+/// Who pays is not found by it yet.
+fn warn_if_idle(table: &Reader<'_, '_>, kind: NamedKind) {
+    let help = match kind {
+        NamedKind::Agent | NamedKind::Template | NamedKind::Model | NamedKind::Prediction => return,
+        NamedKind::Source | NamedKind::Segment => {
+            "no call that names one has a price yet; see [unpriced] data"
+        }
+        NamedKind::Client => "give its callers a [[key]]; whose an access token is, is not known",
+    };
+    let message = format!("[[{}]] has no effect in this version", kind.name());
+    table.source().warn(table.place(), message, help);
 }
 
 /// Agents are grouped by it in reports.

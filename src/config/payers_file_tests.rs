@@ -71,6 +71,20 @@ fn payers_are_known_once_and_have_a_team() {
     );
 }
 
+/// They were accepted in silence.
+#[test]
+fn what_nobody_is_found_by_yet_is_said() {
+    for (kind, why) in [
+        ("client", "give its callers a [[key]]"),
+        ("source", "no call that names one has a price yet"),
+        ("segment", "no call that names one has a price yet"),
+    ] {
+        let table = format!("[[{kind}]]\nname = \"x\"\nteam = \"sales\"");
+        let want = format!("12:1: [[{kind}]] has no effect in this version ({why}");
+        check_warning(&table, &want);
+    }
+}
+
 #[test]
 fn a_key_is_a_hash() {
     let key = |name: &str, hash: &str| {
