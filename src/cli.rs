@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod demo;
+mod format;
 pub mod key;
 pub mod ledger;
 pub mod logging;

@@ -93,11 +93,3 @@ fn refuse(error: impl std::fmt::Display) -> ExitCode {
     complain(&format!("breakerbox: {error}\n"));
     ExitCode::from(NO)
 }
-
-/// A cell of a CSV: quoted where it must be (RFC 4180).
-fn quoted(cell: &str) -> String {
-    match cell.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", cell.replace('"', "\"\"")),
-        false => cell.to_owned(),
-    }
-}

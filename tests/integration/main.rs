@@ -24,6 +24,7 @@ mod disk;
 mod disk_reload;
 mod evasion;
 mod export;
+mod formats;
 mod http;
 mod process;
 mod refusals;

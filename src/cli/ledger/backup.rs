@@ -4,10 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use serde_json::json;
 
+use super::super::format::{self, Format, FormatArgs, csv};
 use super::super::progress::Progress;
 use super::{ConfigArgs, print, refuse};
 use crate::clock;
+use crate::ledger::restore::Restored;
 use crate::ledger::{backup, restore};
 
 /// Copy the ledger into a folder.
@@ -15,13 +18,15 @@ use crate::ledger::{backup, restore};
 #[command(after_help = "\
 Examples:
   breakerbox ledger backup /var/backups/breakerbox/2026-11-24
-  breakerbox ledger backup backup --config /etc/breakerbox/breakerbox.toml
+  breakerbox ledger backup backup --format json --config /etc/breakerbox/breakerbox.toml
 
 The folder gets breakerbox.db and events/, as they were at one commit; the copy is checked before
 it gets its name. Exit code 1: the folder is there already, or the copy is not sound.")]
 pub(super) struct BackupArgs {
     /// A folder that is not there yet.
     folder: PathBuf,
+    #[command(flatten)]
+    print: FormatArgs,
     #[command(flatten)]
     config: ConfigArgs,
 }
@@ -43,6 +48,8 @@ pub(super) struct RestoreArgs {
     #[arg(long)]
     accept_lower: bool,
     #[command(flatten)]
+    print: FormatArgs,
+    #[command(flatten)]
     config: ConfigArgs,
 }
 
@@ -59,13 +66,22 @@ pub(super) fn run(args: &BackupArgs) -> Result<ExitCode, ExitCode> {
     });
     bar.end();
     let verdict = done.map_err(refuse)?;
-    print(&format!(
-        "{}: batch {}, {} event rows in {} files, checked\n",
-        args.folder.display(),
-        verdict.batch,
-        verdict.rows,
-        verdict.files
-    ));
+    let folder = args.folder.display().to_string();
+    let (batch, rows, files) = (verdict.batch, verdict.rows, verdict.files);
+    print(&match args.print.format {
+        Format::Table => {
+            format!("{folder}: batch {batch}, {rows} event rows in {files} files, checked\n")
+        }
+        Format::Json => {
+            format::json(&json!({ "folder": folder, "batch": batch, "rows": rows, "files": files }))
+        }
+        Format::Csv => {
+            let figures = [batch.to_string(), rows.to_string(), files.to_string()];
+            let [batch, rows, files] = figures;
+            let heads = ["folder", "batch", "rows", "files"];
+            csv(heads, [[folder, batch, rows, files]])
+        }
+    });
     Ok(ExitCode::SUCCESS)
 }
 
@@ -82,18 +98,40 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<ExitCode, ExitCode> {
     );
     bar.end();
     let restored = done.map_err(refuse)?;
-    let aside = restored.aside.map_or_else(String::new, |folder| {
+    print(&match args.print.format {
+        Format::Table => told(&restored, args.accept_lower),
+        Format::Json => format::json(&json!({
+            "batch": restored.verdict.batch,
+            "days": restored.days,
+            "kept": restored.kept,
+            "aside": restored.aside,
+            "accept_lower": args.accept_lower,
+        })),
+        Format::Csv => {
+            let aside = restored.aside.unwrap_or_default().display().to_string();
+            let row = [
+                restored.verdict.batch.to_string(),
+                restored.days.to_string(),
+                restored.kept.to_string(),
+                aside,
+                args.accept_lower.to_string(),
+            ];
+            csv(["batch", "days", "kept", "aside", "accept_lower"], [row])
+        }
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn told(restored: &Restored, accept_lower: bool) -> String {
+    let (batch, days, kept) = (restored.verdict.batch, restored.days, restored.kept);
+    let aside = restored.aside.as_ref().map_or_else(String::new, |folder| {
         format!("what was replaced is in {}\n", folder.display())
     });
-    print(&format!(
-        "restored: batch {}, {} days from the backup, {} that know more kept\n{aside}{}\n",
-        restored.verdict.batch,
-        restored.days,
-        restored.kept,
-        match args.accept_lower {
-            true => "counters are those of the backup",
-            false => "the next `breakerbox serve` counts in what was spent since the backup",
-        }
-    ));
-    Ok(ExitCode::SUCCESS)
+    let next = match accept_lower {
+        true => "counters are those of the backup",
+        false => "the next `breakerbox serve` counts in what was spent since the backup",
+    };
+    format!(
+        "restored: batch {batch}, {days} days from the backup, {kept} that know more kept\n{aside}{next}\n"
+    )
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::super::format::csv_line;
 use super::super::progress::Progress;
 use super::{ConfigArgs, NO, USAGE, complain, refuse};
 use crate::clock;
@@ -86,7 +87,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<ExitCode, ExitCode> {
         return ended(error);
     }
     let mut take = |stored: &Stored| match args.format {
-        Format::Csv => writeln!(out, "{}", csv(stored)),
+        Format::Csv => out.write_all(csv(stored).as_bytes()),
         Format::Jsonl => {
             serde_json::to_writer(&mut out, &cloud_event(stored, &source))?;
             out.write_all(b"\n")
@@ -207,5 +208,5 @@ fn csv(stored: &Stored) -> String {
         stored.status.to_string(),
         or_empty(&stored.note),
     ];
-    cells.map(|cell| super::quoted(&cell)).join(",")
+    csv_line(cells)
 }

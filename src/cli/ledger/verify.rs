@@ -3,11 +3,12 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 
+use super::super::format::{Format, FormatArgs, csv};
 use super::super::progress::Progress;
-use super::{ConfigArgs, NO, print, quoted, refuse};
+use super::{ConfigArgs, NO, print, refuse};
 use crate::ledger::verify::{self, AccountVerdict, Asked, Verdict};
 
 /// Check every file, and that events, rollups and accounts agree.
@@ -26,16 +27,8 @@ pub(super) struct VerifyArgs {
     /// Check every index against its table too (`PRAGMA integrity_check`); slower.
     #[arg(long)]
     thorough: bool,
-    /// How to print it.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
-    Csv,
+    #[command(flatten)]
+    print: FormatArgs,
 }
 
 /// Runs `ledger verify`.
@@ -50,10 +43,10 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode, ExitCode> {
     let verdict = verify::verify(&path, &mut asked);
     bar.end();
     let verdict = verdict.map_err(refuse)?;
-    print(&match args.format {
+    print(&match args.print.format {
         Format::Table => table(&verdict),
         Format::Json => json(&verdict),
-        Format::Csv => csv(&verdict),
+        Format::Csv => csv(HEADS, verdict.accounts.iter().map(cells)),
     });
     Ok(if verdict.is_sound() {
         ExitCode::SUCCESS
@@ -176,17 +169,4 @@ fn json(verdict: &Verdict) -> String {
         "accounts": accounts.collect::<Vec<_>>(),
     });
     format!("{told}\n")
-}
-
-fn csv(verdict: &Verdict) -> String {
-    let mut text = format!("{}\n", HEADS.join(","));
-    for account in &verdict.accounts {
-        // Writing to a String cannot fail.
-        _ = writeln!(
-            text,
-            "{}",
-            cells(account).map(|cell| quoted(&cell)).join(",")
-        );
-    }
-    text
 }
