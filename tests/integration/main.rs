@@ -20,6 +20,7 @@ mod corrections;
 mod crash;
 mod credentials;
 mod damage;
+mod deploy;
 mod disk;
 mod disk_reload;
 mod evasion;
