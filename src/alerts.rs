@@ -4,7 +4,7 @@
 //! The ledger decides whether an alert is new, so two looks cannot raise one twice. More allocation re-arms the
 //! levels above current use.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -23,7 +23,7 @@ use crate::proxy::snapshot::{Snapshot, TeamEntry, UNATTRIBUTED};
 pub struct Watcher {
     ledger: Ledger,
     /// What is known to be raised, so that the ledger is asked once.
-    raised: BTreeMap<(TeamId, PeriodName, u32), ()>,
+    raised: BTreeSet<(TeamId, PeriodName, u32)>,
     counts: BTreeMap<(Arc<str>, Level), u64>,
 }
 
@@ -32,7 +32,7 @@ impl Watcher {
     pub fn new(ledger: Ledger) -> Self {
         Self {
             ledger,
-            raised: BTreeMap::new(),
+            raised: BTreeSet::new(),
             counts: BTreeMap::new(),
         }
     }
@@ -93,7 +93,7 @@ impl Watcher {
     ) -> bool {
         let period = snapshot.live.books.period.name;
         let key = (team.id, period, percent.bp());
-        if self.raised.contains_key(&key) {
+        if self.raised.contains(&key) {
             return false;
         }
         let figures = team.books.own.figures();
@@ -109,7 +109,7 @@ impl Watcher {
         };
         match self.ledger.raise_alert(alert) {
             Ok(is_new) => {
-                self.raised.insert(key, ());
+                self.raised.insert(key);
                 if is_new {
                     say(team, level, percent, figures.settled);
                     let count = self
