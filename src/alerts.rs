@@ -7,7 +7,7 @@
 mod fuses;
 mod rates;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -28,7 +28,7 @@ use crate::proxy::snapshot::{Snapshot, TeamEntry, UNATTRIBUTED};
 pub struct Watcher {
     ledger: Ledger,
     /// What is known to be raised, so that the ledger is asked once.
-    raised: BTreeMap<(TeamId, PeriodName, u32), ()>,
+    raised: BTreeSet<(TeamId, PeriodName, u32)>,
     counts: BTreeMap<(Arc<str>, Level), u64>,
     fuses: fuses::FuseWatch,
     rates: rates::RateWatch,
@@ -39,7 +39,7 @@ impl Watcher {
     pub fn new(ledger: Ledger) -> Self {
         Self {
             ledger,
-            raised: BTreeMap::new(),
+            raised: BTreeSet::new(),
             counts: BTreeMap::new(),
             fuses: fuses::FuseWatch::default(),
             rates: rates::RateWatch::default(),
@@ -172,7 +172,7 @@ impl Watcher {
     ) -> bool {
         let period = snapshot.live.books.period.name;
         let key = (team.id, period, percent.bp());
-        if self.raised.contains_key(&key) {
+        if self.raised.contains(&key) {
             return false;
         }
         let figures = team.books.own.figures();
@@ -188,7 +188,7 @@ impl Watcher {
         };
         match self.ledger.raise_alert(alert) {
             Ok(is_new) => {
-                self.raised.insert(key, ());
+                self.raised.insert(key);
                 if is_new {
                     say(team, level, percent, figures.settled);
                     self.count(&team.name, level);

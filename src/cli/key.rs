@@ -3,11 +3,11 @@
 use std::io::Read;
 use std::process::ExitCode;
 
-use aws_lc_rs::digest;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use clap::{Args, Subcommand};
 
 use super::{USAGE, complain, print};
+use crate::config::units::{hex, key_hash};
 use crate::proxy::identify::KEY_LEN;
 
 /// Make and hash keys.
@@ -68,7 +68,7 @@ fn new_key(name: &str, team: &str) -> Result<String, String> {
     Ok(format!(
         "# The key, shown this once. Give it to the client; breakerbox keeps only its hash.\n{key}\n\n\
          # For allocations.toml:\n[[key]]\nname = {name:?}\nsha256 = \"{}\"\nteam = {team:?}\n",
-        sha256(&key)
+        key_hash(&key)
     ))
 }
 
@@ -84,15 +84,7 @@ fn hash_of_input() -> Result<String, String> {
     if key.len() != KEY_LEN || !key.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err("a key is 64 hex characters; `breakerbox key new` makes one".to_owned());
     }
-    Ok(format!("{}\n", sha256(key)))
-}
-
-fn sha256(text: &str) -> String {
-    hex(digest::digest(&digest::SHA256, text.as_bytes()).as_ref())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(format!("{}\n", key_hash(key)))
 }
 
 #[cfg(test)]
@@ -104,7 +96,7 @@ mod tests {
         let text = new_key("batch", "sales").unwrap();
         let line = |at: usize| text.lines().nth(at).unwrap().to_owned();
         assert_eq!(line(1).len(), KEY_LEN);
-        assert_eq!(line(6), format!("sha256 = \"{}\"", sha256(&line(1))));
+        assert_eq!(line(6), format!("sha256 = \"{}\"", key_hash(&line(1))));
         assert_ne!(text, new_key("batch", "sales").unwrap());
     }
 }

@@ -24,7 +24,9 @@ impl Progress {
     }
 
     /// `done` of `total`, and what is being worked on. Draws only when the bar grew by a step.
-    pub(super) fn show(&mut self, done: u64, total: u64, what: &str) {
+    pub(super) fn show<N: TryInto<u64>>(&mut self, done: N, total: N, what: &str) {
+        // A count that does not fit is more than anybody waits for.
+        let [done, total] = [done, total].map(|count| count.try_into().unwrap_or(u64::MAX));
         let parts = done.min(total).saturating_mul(1_000);
         let permille = parts.checked_div(total).unwrap_or(1_000);
         if self.is_shown && self.last != Some(permille) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::reader::Reader;
-use super::source::Source;
+use super::source::{At, Source};
 use super::suggest::did_you_mean;
 use super::units;
 use crate::budget::credits::MicroCredits;
@@ -78,87 +78,87 @@ const MEASURES: [(&str, Measure); 5] = [
     ("tokens", Measure::Tokens),
 ];
 
-fn line(reader: &Reader<'_, '_>, operation: Operation) -> Option<Line> {
-    reader.require("measure", "free, call, action, unit or tokens");
-    let measure = reader.word("measure", &MEASURES)?;
+/// How an operation is priced. Here and below, `None` is a fault that was noted.
+fn line(table: &Reader<'_, '_>, operation: Operation) -> Option<Line> {
+    table.require("measure", "free, call, action, unit or tokens");
+    let measure = table.word("measure", &MEASURES)?;
     if measure == Measure::Action && !operation.runs_actions() {
         let message = format!("{operation} runs no actions");
         let help = "measure it by call, unit or tokens";
-        reader
+        table
             .source()
-            .fault(&reader.place_of("measure"), message, help);
+            .fault(&table.place_of("measure"), message, help);
         return None;
     }
     let line = match measure {
         Measure::Free => Some(Line::Free),
-        Measure::Call => per_call(reader),
-        Measure::Action => per_action(reader),
-        Measure::Unit => per_unit(reader),
-        Measure::Tokens => per_tokens(reader),
+        Measure::Call => per_call(table),
+        Measure::Action => per_action(table),
+        Measure::Unit => per_unit(table),
+        Measure::Tokens => per_tokens(table),
     };
-    reader.finish();
+    table.finish();
     line
 }
 
-fn price(reader: &Reader<'_, '_>) -> Option<MicroCredits> {
-    reader.require("price", "credits, as in price = \"0.2\"");
-    reader.credits("price").map(|at| at.value)
+fn price(table: &Reader<'_, '_>) -> Option<MicroCredits> {
+    table.require("price", "credits, as in price = \"0.2\"");
+    table.credits("price").map(|at| at.value)
 }
 
 /// No line is without a bound.
-fn max(reader: &Reader<'_, '_>) -> Option<MicroCredits> {
-    reader.require("max", "the most one may cost, as in max = \"6\"");
-    reader.credits("max").map(|at| at.value)
+fn max(table: &Reader<'_, '_>) -> Option<MicroCredits> {
+    table.require("max", "the most one may cost, as in max = \"6\"");
+    table.credits("max").map(|at| at.value)
 }
 
-fn positive(reader: &Reader<'_, '_>, key: &'static str) -> Option<u64> {
-    reader.integer(key, 1..=PER_MAX).map(|at| at.value)
-}
-
-fn per_call(reader: &Reader<'_, '_>) -> Option<Line> {
-    let (price, max) = (price(reader), max(reader));
-    let large = reader.table("large").map(|table| {
-        table.require("over_tokens", "as in over_tokens = 2000");
-        let over_tokens = positive(&table, "over_tokens");
-        let price = self::price(&table);
-        table.finish();
-        Some(Large {
-            over_tokens: over_tokens?,
-            price: price?,
-        })
-    });
-    let large = match large {
-        Some(large) => Some(large?),
-        None => None,
-    };
-    let (price, max) = (price?, max?);
-    let dearest = large.map_or(price, |large| large.price.max(price));
-    if max < dearest {
-        let message = format!("max is {max}, less than the price of {dearest}");
-        let help = "max is the most a call may cost";
-        reader
-            .source()
-            .fault(&reader.place_of("max"), message, help);
+/// Nothing costs more than its bound.
+fn max_covers(table: &Reader<'_, '_>, max: MicroCredits, price: MicroCredits, what: &str) {
+    if max < price {
+        let message = format!("max is {max}, less than the price of {price}");
+        let help = format!("max is the most {what} may cost");
+        table.source().fault(&table.place_of("max"), message, help);
     }
+}
+
+fn positive(table: &Reader<'_, '_>, key: &'static str) -> Option<u64> {
+    table.integer(key, 1..=PER_MAX).map(|at| at.value)
+}
+
+fn per_call(table: &Reader<'_, '_>) -> Option<Line> {
+    let (price, max, large) = (price(table), max(table), large(table));
+    let (price, max, large) = (price?, max?, large?);
+    let dearest = large.map_or(price, |large| large.price.max(price));
+    max_covers(table, max, dearest, "a call");
     Some(Line::PerCall { price, large, max })
 }
 
-fn per_action(reader: &Reader<'_, '_>) -> Option<Line> {
-    let (price, max) = (price(reader), max(reader));
-    let conversation_max = reader.credits("conversation_max").map(|at| at.value);
-    let estimate = reader.credits("estimate").map(|at| at.value);
+/// `large = { over_tokens, price }`, where it is written.
+fn large(line: &Reader<'_, '_>) -> Option<Option<Large>> {
+    let Some(table) = line.table("large") else {
+        return Some(None);
+    };
+    table.require("over_tokens", "as in over_tokens = 2000");
+    let (over_tokens, price) = (positive(&table, "over_tokens"), price(&table));
+    table.finish();
+    Some(Some(Large {
+        over_tokens: over_tokens?,
+        price: price?,
+    }))
+}
+
+fn per_action(table: &Reader<'_, '_>) -> Option<Line> {
+    let (price, max) = (price(table), max(table));
+    let conversation_max = table.credits("conversation_max").map(|at| at.value);
+    let estimate = table.credits("estimate").map(|at| at.value);
     let (price, max) = (price?, max?);
-    let source = reader.source();
-    if max < price {
-        let message = format!("max is {max}, less than the price of {price}");
-        let help = "max is the most a turn may cost";
-        source.fault(&reader.place_of("max"), message, help);
-    }
+    max_covers(table, max, price, "a turn");
     let estimate = estimate.unwrap_or(max);
     if estimate > max || estimate.is_zero() != max.is_zero() {
         let message = format!("estimate is {estimate}, max is {max}");
         let help = "an estimate is above 0 and at most max";
-        source.fault(&reader.place_of("estimate"), message, help);
+        let place = table.place_of("estimate");
+        table.source().fault(&place, message, help);
     }
     Some(Line::PerAction {
         price,
@@ -168,51 +168,39 @@ fn per_action(reader: &Reader<'_, '_>) -> Option<Line> {
     })
 }
 
-fn per_unit(reader: &Reader<'_, '_>) -> Option<Line> {
-    let price = price(reader);
-    let per = positive(reader, "per");
-    reader.require(
-        "unread",
-        "the bound where a request does not tell: { units = 200 } or { bytes_per_unit = 4 }",
-    );
-    let table = reader.table("unread")?;
-    let (units, bytes) = (
-        positive(&table, "units"),
-        positive(&table, "bytes_per_unit"),
-    );
-    if table.has("units") == table.has("bytes_per_unit") {
-        let message = "unread has one of units and bytes_per_unit";
-        reader.source().fault(table.place(), message, "");
-    }
-    table.finish();
-    let unread = units
-        .map(Unread::Units)
-        .or(bytes.map(Unread::BytesPerUnit))?;
+fn per_unit(table: &Reader<'_, '_>) -> Option<Line> {
+    let (price, per, unread) = (price(table), positive(table, "per"), unread(table));
     Some(Line::PerUnit {
         price: price?,
         per: per.unwrap_or(1),
-        unread,
+        unread: unread?,
     })
 }
 
-fn per_tokens(reader: &Reader<'_, '_>) -> Option<Line> {
-    reader.require("per", "tokens in a block, as in per = 2000");
-    let per = positive(reader, "per");
-    reader.require(
-        "output_tokens",
-        "the bound where a request sets none, as in output_tokens = 8192",
-    );
-    let output_tokens = reader.integer("output_tokens", 0..=PER_MAX);
-    let tiers = tiers(reader);
-    let models = models(reader, &tiers);
-    let help = "the tier of a model that is not listed";
-    let default = reader.required_text("default_tier", help)?;
-    let default_price = tiers.get(default.value).copied();
-    if default_price.is_none() {
-        let help = did_you_mean(default.value, tiers.keys().map(String::as_str));
-        let message = format!("no tier is called {:?}", default.value);
-        reader.source().fault(&default.place, message, help);
+/// `unread = { units }` or `{ bytes_per_unit }`: what is counted where a request does not tell.
+fn unread(line: &Reader<'_, '_>) -> Option<Unread> {
+    let help = "the bound where a request does not tell: { units = 200 } or { bytes_per_unit = 4 }";
+    line.require("unread", help);
+    let table = line.table("unread")?;
+    let units = positive(&table, "units").map(Unread::Units);
+    let bytes = positive(&table, "bytes_per_unit").map(Unread::BytesPerUnit);
+    if table.has("units") == table.has("bytes_per_unit") {
+        let message = "unread has one of units and bytes_per_unit";
+        line.source().fault(table.place(), message, "");
     }
+    table.finish();
+    units.or(bytes)
+}
+
+fn per_tokens(table: &Reader<'_, '_>) -> Option<Line> {
+    table.require("per", "tokens in a block, as in per = 2000");
+    let per = positive(table, "per");
+    let help = "the bound where a request sets none, as in output_tokens = 8192";
+    table.require("output_tokens", help);
+    let output_tokens = table.integer("output_tokens", 0..=PER_MAX);
+    let tiers = tiers(table);
+    let models = models(table, &tiers);
+    let default_price = default_price(table, &tiers);
     Some(Line::PerTokens {
         per: per?,
         tiers,
@@ -220,6 +208,31 @@ fn per_tokens(reader: &Reader<'_, '_>) -> Option<Line> {
         default_price: default_price?,
         output_tokens: output_tokens?.value,
     })
+}
+
+/// What a model costs that is not listed.
+fn default_price(
+    table: &Reader<'_, '_>,
+    tiers: &BTreeMap<String, MicroCredits>,
+) -> Option<MicroCredits> {
+    let help = "the tier of a model that is not listed";
+    let tier = table.required_text("default_tier", help)?;
+    known_tier(table, tiers, &tier)
+}
+
+/// The price of a tier that is named.
+fn known_tier(
+    table: &Reader<'_, '_>,
+    tiers: &BTreeMap<String, MicroCredits>,
+    tier: &At<&str>,
+) -> Option<MicroCredits> {
+    let price = tiers.get(tier.value).copied();
+    if price.is_none() {
+        let help = did_you_mean(tier.value, tiers.keys().map(String::as_str));
+        let message = format!("no tier is called {:?}", tier.value);
+        table.source().fault(&tier.place, message, help);
+    }
+    price
 }
 
 fn tiers(reader: &Reader<'_, '_>) -> BTreeMap<String, MicroCredits> {
@@ -246,11 +259,7 @@ fn models(
     };
     let models = table.entries().filter_map(|(model, value)| {
         let tier = table.text_at(value, model.value)?;
-        if !tiers.contains_key(tier.value) {
-            let help = did_you_mean(tier.value, tiers.keys().map(String::as_str));
-            let message = format!("no tier is called {:?}", tier.value);
-            reader.source().fault(&tier.place, message, help);
-        }
+        known_tier(&table, tiers, &tier);
         Some((model.value.to_owned(), tier.value.to_owned()))
     });
     models.collect()

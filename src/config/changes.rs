@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::checked::{
     Allocations, Checked, Gateway, Key, Named, OnBound, Pool, Tags, Team, TeamIndex,
 };
-use super::gateway_settings;
+use super::{gateway_settings, units};
 use crate::budget::admission::OnTrip;
 use crate::budget::allocation::Share;
 use crate::budget::operation::Operation;
@@ -324,10 +324,9 @@ fn key_settings(key: &Key, all: &Allocations) -> Settings {
         expires,
         tags,
     } = key;
-    let hash = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
     let may_use: Vec<_> = may_use.iter().map(|team| team_name(all, *team)).collect();
     vec![
-        ("sha256", hash),
+        ("sha256", units::hex(sha256)),
         ("team", team_name(all, *team).to_owned()),
         ("class", or_none(class.as_ref())),
         ("may_use", may_use.join(", ")),

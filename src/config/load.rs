@@ -11,7 +11,7 @@ use super::checked::{Checked, LedgerSettings, Pool};
 use super::faults::{Faults, Warnings};
 use super::files::{self, File};
 use super::source::Source;
-use super::{allocations_file, card_file, gateway_file};
+use super::{allocations_file, card_file, gateway_file, units};
 use crate::rates;
 use crate::rates::card::Card;
 
@@ -154,7 +154,7 @@ pub fn check(files: &Files, now: Timestamp) -> Result<(Checked, Warnings), Fault
     });
     match (gateway, allocations) {
         (Some(gateway), Some(allocations)) if found.faults.is_empty() => {
-            let hash = hex(files.digest().get(..8).unwrap_or_default());
+            let hash = units::hex(files.digest().get(..8).unwrap_or_default());
             let checked = Checked {
                 gateway,
                 allocations,
@@ -201,10 +201,6 @@ fn cards(files: &Files, found: &mut Found) -> BTreeMap<String, Arc<Card>> {
         cards.extend(card.map(|card| (card.name.clone(), Arc::new(card))));
     }
     cards
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The public price of a credit, in millionths of a dollar.

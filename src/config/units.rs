@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
@@ -85,6 +86,16 @@ pub fn instant(text: &str, zone: &TimeZone) -> Result<Timestamp, &'static str> {
         .or_else(|| Some(text.parse::<ZonedDateTime>().ok()?.timestamp()))
         .or_else(local)
         .ok_or("no time like 2026-11-01, 2026-11-01T18:00:00 or 2026-11-01T18:00:00Z")
+}
+
+/// Bytes in hex digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The SHA-256 of a key's text, as it is written for `[[key]] sha256`.
+pub fn key_hash(key: &str) -> String {
+    hex(digest::digest(&digest::SHA256, key.as_bytes()).as_ref())
 }
 
 /// 64 hex digits as bytes. Nobody repeats the text: it may be the key itself.

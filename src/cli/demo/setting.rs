@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use aws_lc_rs::digest;
+use crate::config::units::key_hash;
 
 /// A folder with the demo's files and ledger; removed at the end.
 pub(super) struct Setting {
@@ -55,12 +55,7 @@ impl Setting {
         std::fs::write(setting.config(), gateway)?;
         let mut allocations = String::from(ALLOCATIONS);
         for (team, key) in KEYS {
-            let hash = digest::digest(&digest::SHA256, key.as_bytes());
-            let hash: String = hash
-                .as_ref()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
+            let hash = key_hash(key);
             allocations.push_str(&format!(
                 "\n[[key]]\nname = \"{team}-key\"\nsha256 = \"{hash}\"\nteam = \"{team}\"\n"
             ));

@@ -53,16 +53,12 @@ pub(super) struct RestoreArgs {
     config: ConfigArgs,
 }
 
-fn count(count: usize) -> u64 {
-    u64::try_from(count).unwrap_or(u64::MAX)
-}
-
 /// Runs `ledger backup`.
 pub(super) fn run(args: &BackupArgs) -> Result<ExitCode, ExitCode> {
     let path = args.config.ledger()?;
     let mut bar = Progress::new();
     let done = backup::backup(&path, &args.folder, &mut |at, of, name| {
-        bar.show(count(at), count(of), name);
+        bar.show(at, of, name);
     });
     bar.end();
     let verdict = done.map_err(refuse)?;
@@ -94,7 +90,7 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<ExitCode, ExitCode> {
         &args.folder,
         args.accept_lower,
         now,
-        &mut |at, of, name| bar.show(count(at), count(of), name),
+        &mut |at, of, name| bar.show(at, of, name),
     );
     bar.end();
     let restored = done.map_err(refuse)?;

@@ -60,9 +60,8 @@ pub(super) fn run(args: &CorrectArgs) -> Result<ExitCode, ExitCode> {
     }
     let path = args.config.ledger()?;
     let mut bar = Progress::new();
-    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     let found = correct::find(&path, &args.event, &mut |at, of, day| {
-        bar.show(count(at), count(of), day);
+        bar.show(at, of, day);
     });
     bar.end();
     let stored = found.map_err(refuse)?;

@@ -37,10 +37,9 @@ pub(super) struct VerifyArgs {
 pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode, ExitCode> {
     let path = args.config.ledger()?;
     let mut bar = Progress::new();
-    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     let mut asked = Asked {
         thorough: args.thorough,
-        progress: &mut |at, of, name| bar.show(count(at), count(of), name),
+        progress: &mut |at, of, name| bar.show(at, of, name),
     };
     let verdict = verify::verify(&path, &mut asked);
     bar.end();
