@@ -1,6 +1,18 @@
 use super::*;
 
 #[test]
+fn two_spellings_of_one_thing_are_one() {
+    check(
+        "[[agent]]\nid = \"0XxHn000000AAAAKA4\"\nteam = \"sales\"\n[[agent]]\nid = \"0XxHn000000AAAA\"\nteam = \"sales\"",
+        "16:6: another agent is called \"0XxHn000000AAAA\" already (each belongs to one team; 15 or 18",
+    );
+    check(
+        "[[template]]\nname = \"Quote\"\nteam = \"sales\"\n[[template]]\nname = \"QUOTE\"\nteam = \"sales\"",
+        "16:8: another template is called \"QUOTE\" already",
+    );
+}
+
+#[test]
 fn payers_are_known_once_and_have_a_team() {
     check(
         "[[agent]]\nteam = \"sales\"\nname = \"x\"",

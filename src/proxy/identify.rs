@@ -268,7 +268,7 @@ fn client_tags(
         .map(|(key, value)| {
             let known = snapshot
                 .team(team)
-                .is_some_and(|team| team.seen.tags.admits((key, value)));
+                .is_some_and(|team| team.seen.tags.admits((key, value), || true));
             (
                 key.to_owned(),
                 if known {
@@ -305,11 +305,8 @@ fn counted_as(
     if let Some(entry) = entry {
         return entry.id.clone();
     }
-    let is_one_of_few = || {
-        let team = snapshot.team(team);
-        team.is_some_and(|team| team.seen.names.admits((kind, id)))
-    };
-    let is_kept = names::is_kept(id) && is_one_of_few();
+    let names = snapshot.team(team).map(|team| &team.seen.names);
+    let is_kept = names.is_some_and(|names| names.admits((kind, id), || names::is_kept(id)));
     CompactString::from(if is_kept { id } else { names::OTHER })
 }
 

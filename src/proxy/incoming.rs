@@ -104,6 +104,10 @@ impl Exchange {
         if body.is_some_and(|body| composite::is_harmless(kind, &body)) {
             return Ok(());
         }
+        let ahead = outgoing.ahead.as_ref();
+        if ahead.is_some_and(|ahead| ahead.read == Read::NoRoom) {
+            return Err(no_room());
+        }
         let detail = "a sub-request of this call costs credits, or cannot be read; send it as a call of its own";
         Err(Refused::new(Refusal::Unpriced, detail))
     }

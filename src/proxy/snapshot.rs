@@ -223,16 +223,23 @@ impl Default for Distinct {
 }
 
 impl Distinct {
-    /// Whether this value is among the first [`DISTINCT_MAX`].
-    pub fn admits(&self, value: impl Hash) -> bool {
+    /// Whether this value is among the first [`DISTINCT_MAX`] that were allowed; `is_allowed` is asked of one that is
+    /// not seen at once.
+    pub fn admits(&self, value: impl Hash, is_allowed: impl FnOnce() -> bool) -> bool {
         let hash = self.hasher.hash_one(value).max(1);
-        // From a place of its own on, so that a known value is found at once.
+        // From a place of its own on, where a known value is found as a rule.
         let start = usize::try_from(hash.rem_euclid(256)).unwrap_or(0);
         let (before, from) = self.hashes.split_at(start);
-        from.iter().chain(before).any(|slot| {
-            let known = slot.load(Ordering::Acquire);
-            known == hash || (known == 0 && claims(slot, hash))
-        })
+        let held = |slot: &AtomicU64| slot.load(Ordering::Acquire);
+        if from.first().is_some_and(|slot| held(slot) == hash) {
+            return true;
+        }
+        let mut slots = from.iter().chain(before);
+        is_allowed()
+            && slots.any(|slot| match held(slot) {
+                0 => claims(slot, hash),
+                known => known == hash,
+            })
     }
 }
 
@@ -252,12 +259,12 @@ mod tests {
     fn the_257th_value_is_other() {
         let values = Distinct::default();
         for value in 1..=256 {
-            assert!(values.admits(value), "{value}");
+            assert!(!values.admits(value, || false), "{value}");
+            assert!(values.admits(value, || true), "{value}");
         }
-        assert!(!values.admits(257));
-        assert!(
-            (1..=256).all(|value| values.admits(value)),
-            "known ones stay known"
-        );
+        assert!(!values.admits(257, || true));
+        for value in 1..=256 {
+            assert!(values.admits(value, || true), "{value} stays known");
+        }
     }
 }
