@@ -11,6 +11,7 @@ pub mod allocation;
 pub mod books;
 pub mod breaker;
 pub mod credits;
+pub mod model;
 pub mod operation;
 pub mod percent;
 pub mod period;
