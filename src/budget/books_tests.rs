@@ -93,6 +93,14 @@ fn nothing_is_spent_before_the_ledger_wrote_it_down() {
 }
 
 #[test]
+fn the_ledger_is_told_where_the_limit_lies() {
+    let team = TeamBooks::default();
+    assert_eq!(team.own.figures().limit_hint, MicroCredits::MAX);
+    team.own.hint_limit(MicroCredits::from_micros(70));
+    assert_eq!(team.own.figures().limit_hint.micros(), 70);
+}
+
+#[test]
 fn a_price_above_the_estimate_shows_as_debt_and_opens_the_breaker() {
     let (books, team) = (books(), TeamBooks::default());
     let (limits, pool) = small_limits(100);

@@ -176,12 +176,14 @@ impl History {
         self.last = Last::Covered(account.exposed() <= account.granted);
     }
 
-    /// Written down before it is counted, as the ledger does it.
+    /// Written down before it is counted, as the ledger does it. What is added beside the bounds in flight is covered
+    /// by the next raise only.
     fn correct(&mut self, at: usize, team: usize, source: Source, change: Micros) {
         let mut state = correct(self.state(at), (team, source), change);
         let account = account_mut(&mut state, team, source);
-        account.granted = (account.granted + change).max(account.settled);
+        account.granted = (account.granted + change.min(0)).max(account.settled);
         self.keep(at, state);
+        self.periods[at].owed[team][source.index()] += change.max(0);
     }
 
     fn restart(&mut self, crash: bool) {

@@ -74,22 +74,14 @@ impl Traffic {
         self.covered = Some(books.extend(&teams[held.team], &mut held.reservation, more));
     }
 
-    /// What the ledger thread does: the grant is lowered before, and raised after it is written.
+    /// What the ledger thread does: lowers the grant before, and raises it after it is written.
     fn correct(&self, (at, team): (usize, usize), source: Source, change: MicroCredits) {
         let (books, team) = self.books(at, team);
         let account = team.account(source);
-        let (granted, change_micros) = (account.figures().granted.micros(), change.micros());
-        account.lower_grant(MicroCredits::from_micros(
-            change_micros.min(0).saturating_neg(),
-        ));
+        let less = change.micros().min(0).saturating_neg();
+        account.lower_grant(MicroCredits::from_micros(less));
         books.correct(team, source, change);
-        let granted = granted.saturating_add(change_micros);
-        account.raise_grant(
-            account
-                .figures()
-                .settled
-                .max(MicroCredits::from_micros(granted)),
-        );
+        account.raise_grant(account.figures().settled);
     }
 
     fn reload(&self, history: &History) {

@@ -14,10 +14,33 @@ fn spends(team: usize, class: Class, estimate: i64) -> Actor {
     )
 }
 
+/// Asks, and is still under way at the end.
+fn asks(team: usize, class: Class, estimate: i64) -> Actor {
+    actor(team, &[Act::Ask(class, estimate, estimate)])
+}
+
 #[test]
 fn the_last_place_of_an_allocation_is_taken_once() {
     let both = [spends(0, STANDARD, 6), spends(0, STANDARD, 6)];
     check(scenario(team(10, 100), roomy(), &both));
+}
+
+#[test]
+fn no_reader_sees_more_than_the_allocation() {
+    let both = [
+        asks(0, STANDARD, 6),
+        actor(0, &[Act::Ask(STANDARD, 5, 5), Act::Void]),
+    ];
+    check(Scenario {
+        is_watched: true,
+        ..scenario(team(10, 100), roomy(), &both)
+    });
+}
+
+#[test]
+fn the_last_place_below_the_trip_point_is_taken_once() {
+    let both = [spends(0, BACKGROUND, 6), spends(0, BACKGROUND, 6)];
+    check(scenario(team(20, 50), roomy(), &both));
 }
 
 #[test]
@@ -115,9 +138,9 @@ fn a_step_that_is_given_back_makes_others_refuse_at_worst() {
         ..roomy()
     };
     let all = [
-        spends(0, STANDARD, 6),
-        spends(0, STANDARD, 5),
-        spends(1, STANDARD, 6),
+        asks(0, STANDARD, 6),
+        asks(0, STANDARD, 5),
+        asks(1, STANDARD, 6),
     ];
     check(Scenario {
         may_be_spurious: true,
@@ -126,12 +149,20 @@ fn a_step_that_is_given_back_makes_others_refuse_at_worst() {
 }
 
 #[test]
-fn no_reader_sees_a_negative_reservation_while_prices_differ_from_estimates() {
+fn no_reader_sees_a_negative_reservation_while_a_price_is_above_its_estimate() {
     let dearer = actor(0, &[Act::Ask(STANDARD, 4, 9), Act::Settle(9)]);
+    check(Scenario {
+        is_watched: true,
+        ..scenario(team(100, 100), roomy(), &[dearer])
+    });
+}
+
+#[test]
+fn no_reader_sees_a_negative_reservation_while_prices_are_below_their_estimates() {
     let cheaper = actor(0, &[Act::Ask(STANDARD, 4, 9), Act::Settle(1)]);
     check(Scenario {
         is_watched: true,
-        ..scenario(team(100, 100), roomy(), &[dearer, cheaper])
+        ..scenario(team(100, 100), roomy(), &[cheaper, spends(0, STANDARD, 3)])
     });
 }
 
@@ -149,7 +180,7 @@ fn no_reader_sees_a_negative_reservation_while_a_call_is_given_back() {
 fn no_reader_sees_a_negative_reservation_while_use_is_imported_and_corrected_away() {
     let both = [
         actor(0, &[Act::Correct(5), Act::Correct(-3)]),
-        spends(0, STANDARD, 3),
+        asks(0, STANDARD, 3),
     ];
     check(Scenario {
         is_watched: true,
@@ -160,8 +191,8 @@ fn no_reader_sees_a_negative_reservation_while_use_is_imported_and_corrected_awa
 #[test]
 fn nothing_is_exposed_beyond_the_grant_however_it_grows() {
     let all = [
-        spends(0, STANDARD, 6),
-        spends(0, STANDARD, 6),
+        asks(0, STANDARD, 6),
+        asks(0, STANDARD, 6),
         actor(0, &[Act::Grant]),
     ];
     check(Scenario {
@@ -172,7 +203,8 @@ fn nothing_is_exposed_beyond_the_grant_however_it_grows() {
 
 #[test]
 fn no_reader_sees_more_exposed_than_granted() {
-    let asks = actor(0, &[Act::Ask(STANDARD, 2, 6), Act::Settle(3)]);
+    // The second is short, and tells what is wanted; the third may be spent from what was granted for it.
+    let asks = actor(0, &[Act::Ask(STANDARD, 2, 6); 3]);
     let start = scenario(team(100, 100), roomy(), &[asks, actor(0, &[Act::Grant])]);
     check(Scenario {
         granted: 6,

@@ -259,6 +259,7 @@ impl Ground {
     fn watch(&self) {
         let figures = self.teams[0].own.figures();
         assert!(figures.reserved() >= MicroCredits::ZERO, "{figures:?}");
+        assert!(figures.committed <= self.scenario.limits[0].allocation);
         let above = figures.exposed.checked_sub(figures.granted).unwrap();
         assert!(above.micros() <= self.scenario.owed, "{figures:?}");
     }

@@ -18,7 +18,7 @@ use budget::percent::Percent;
 use budget::period::Calendar;
 
 pub(super) const TEAMS: usize = 3;
-const CALLS: u64 = 1_500;
+const CALLS: u64 = 3_000;
 
 /// What a counter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -144,9 +144,12 @@ impl Ground {
     }
 
     /// A thread's calls, from the first to the last; what it still holds at the end it settles.
+    ///
+    /// The first half uses the limits up; then most is given back, so that calls go on meeting each other there.
     pub(super) fn traffic(&self, mut dice: Dice) -> Vec<Done> {
         let (mut done, mut held) = (Vec::new(), Vec::new());
         for call in 0..CALLS {
+            let is_filling = call * 2 < CALLS;
             if call % 32 == 0 {
                 done.extend(self.grants()); // should the ledger's thread not get its turn
             }
@@ -154,12 +157,12 @@ impl Ground {
                 0..=4 => self.ask(&mut dice, &mut held),
                 5 => self.correct(&mut dice),
                 6 => self.extend(&mut dice, &mut held),
-                _ => self.end(&mut dice, &mut held),
+                _ => self.end(&mut dice, &mut held, is_filling),
             };
             done.extend(what.map(|what| Done { what, steps }));
         }
         while !held.is_empty() {
-            let (what, steps) = self.end(&mut dice, &mut held);
+            let (what, steps) = self.end(&mut dice, &mut held, false);
             done.extend(what.map(|what| Done { what, steps }));
         }
         done
@@ -226,6 +229,7 @@ impl Ground {
         &self,
         dice: &mut Dice,
         held: &mut Vec<(usize, Reservation)>,
+        is_filling: bool,
     ) -> (Option<What>, Vec<Step>) {
         if held.is_empty() {
             return (None, Vec::new());
@@ -233,11 +237,16 @@ impl Ground {
         let at = usize::try_from(dice.below(held.len() as u64)).unwrap();
         let (team, reservation) = held.swap_remove(at);
         let (taken, books) = (taken(team, &reservation), &self.teams[team]);
-        if dice.below(4) == 0 {
-            let ((), steps) = steps_of(|| self.books.void(books, reservation));
-            return (Some(What::Settled(taken, 0)), steps);
-        }
-        let price = dice.amount(25);
+        let estimate = reservation.estimate.micros();
+        let price = match dice.below(16) {
+            0 => dice.amount(25),
+            _ if is_filling => estimate + dice.amount(4),
+            1..=3 => dice.amount(estimate.unsigned_abs() + 1),
+            _ => {
+                let ((), steps) = steps_of(|| self.books.void(books, reservation));
+                return (Some(What::Settled(taken, 0)), steps);
+            }
+        };
         let ((), steps) = steps_of(|| self.books.settle(books, reservation, credits(price)));
         (Some(What::Settled(taken, price.into())), steps)
     }

@@ -101,7 +101,9 @@ fn many_calls_never_pass_a_limit_together_and_leave_nothing_reserved() {
         let end = after(ground.state(), &done);
         ground.same(&end);
         for team in &end.teams {
-            assert_eq!(team.own.reserved + team.buffer.reserved, 0);
+            for account in [team.own, team.buffer, team.burst, team.overage] {
+                assert_eq!((account.reserved, account.bounds), (0, 0));
+            }
         }
     });
 }
