@@ -12,6 +12,7 @@ pub mod books;
 pub mod breaker;
 pub mod credits;
 pub mod fuse;
+pub mod model;
 pub mod operation;
 pub mod pace;
 pub mod percent;

@@ -14,3 +14,6 @@ pub mod proxy;
 pub mod rates;
 pub mod salesforce;
 pub mod simulator;
+
+/// What the counters of `budget` are made of. `tests/schedules` compiles its sources over other ones.
+use std::sync::atomic;

@@ -2,11 +2,10 @@
 //!
 //! Four counters on one cache line. `committed` is what limits are checked against, `settled` the part
 //! of it that is final, `exposed` what could have been spent at the very most (settled plus the bounds
-//! of requests in flight), `granted` what the ledger has durably written down as spendable. A reader
-//! that loads `settled` before `committed` never sees a negative reservation.
+//! of requests in flight), `granted` what the ledger has durably written down as spendable. `committed`
+//! is raised before `settled` and lowered after it, so that no reader sees a negative reservation.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-
+use super::super::atomic::{AtomicI64, Ordering};
 use super::credits::MicroCredits;
 
 /// The atomic counters of one (team, source) in one period.
@@ -72,12 +71,22 @@ impl Account {
     }
 
     /// All figures; `settled` is read first.
+    ///
+    /// Only a correction lowers both: who met one between the two looks again, and then sees it whole. The ledger
+    /// writes to disk between one correction and the next, so nobody looks often.
     pub fn figures(&self) -> Figures {
+        const LOOKS: usize = 8;
         let read = |counter: &AtomicI64| MicroCredits::from_micros(counter.load(Ordering::Acquire));
-        let settled = read(&self.settled);
+        let (mut settled, mut committed) = (read(&self.settled), read(&self.committed));
+        for _ in 1..LOOKS {
+            if settled <= committed {
+                break;
+            }
+            (settled, committed) = (read(&self.settled), read(&self.committed));
+        }
         Figures {
             settled,
-            committed: read(&self.committed),
+            committed,
             exposed: read(&self.exposed),
             granted: read(&self.granted),
             wanted: read(&self.wanted),
@@ -160,7 +169,7 @@ impl Account {
     }
 
     /// Takes back a grant whose spending a correction takes away: before the ledger writes it down.
-    pub(crate) fn lower_grant(&self, by: MicroCredits) {
+    pub fn lower_grant(&self, by: MicroCredits) {
         sub(&self.granted, by);
     }
 

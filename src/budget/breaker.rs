@@ -3,8 +3,7 @@
 //! It is the electrician's breaker: closed conducts. Within a period it only moves towards exhausted;
 //! a new period starts closed, and more allocation may bring it back ([`Shown::recompute`]).
 
-use std::sync::atomic::{AtomicU8, Ordering};
-
+use super::super::atomic::{AtomicU8, Ordering};
 use super::credits::MicroCredits;
 
 /// The state of a team's breaker, or of the main breaker.

@@ -1,0 +1,18 @@
+//! Every schedule, and every value an atomic may be read as: loom.
+
+use loom::sync::atomic;
+
+#[path = "../../../src/budget"]
+pub mod budget {
+    pub mod account;
+    pub mod admission;
+    pub mod allocation;
+    pub mod books;
+    pub mod breaker;
+    pub mod credits;
+    pub mod model;
+    pub mod operation;
+    pub mod percent;
+    pub mod period;
+    pub mod reservation;
+}
