@@ -92,6 +92,8 @@ pub struct Settings {
     pub org_url: Option<String>,
     /// Threads that serve, at least one.
     pub threads: usize,
+    /// Callers must show what Salesforce asks of them.
+    pub needs_credentials: bool,
 }
 
 impl Default for Settings {
@@ -107,6 +109,7 @@ impl Default for Settings {
             api_url: None,
             org_url: None,
             threads: 1,
+            needs_credentials: true,
         }
     }
 }

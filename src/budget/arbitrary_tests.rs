@@ -75,7 +75,7 @@ pub(super) fn request(unit: i64, teams: usize) -> BoxedStrategy<Request> {
                     team,
                     class,
                     estimate,
-                    bound: if estimate == 0 { 0 } else { estimate + more },
+                    bound: estimate + more,
                     continued: continued && class == Class::Standard,
                     slot,
                     paced_to,

@@ -7,8 +7,6 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use super::account::{Account, Total};
 use super::admission::{self, BudgetRefusal, Line, OnTrip, Plan, View};
 use super::breaker::{Breaker, Shown};
@@ -449,11 +447,6 @@ impl PeriodBooks {
         if let Some(total) = self.shared_total(source) {
             total.adjust(change_micros);
         }
-    }
-
-    /// Whether the period is over at `now`.
-    pub fn is_over(&self, now: Timestamp) -> bool {
-        now >= self.period.end
     }
 }
 

@@ -118,6 +118,16 @@ fn the_ledger_is_told_where_the_limit_lies() {
 }
 
 #[test]
+fn a_correction_of_a_period_that_is_over_counts_in_its_contract_year() {
+    let year = YearBooks::default();
+    for (source, change) in Source::ALL.iter().zip([5, 7, -3, 11]) {
+        year.correct(*source, MicroCredits::from_micros(change));
+    }
+    let used = (year.committed.committed(), year.overage.committed());
+    assert_eq!((used.0.micros(), used.1.micros()), (5 + 7 - 3, 11));
+}
+
+#[test]
 fn a_price_above_the_estimate_shows_as_debt_and_opens_the_breaker() {
     let (books, team) = (books(), TeamBooks::default());
     let (limits, pool) = small_limits(100);

@@ -94,6 +94,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_name_reads_back() {
+        let names = Breaker::ALL.map(Breaker::name);
+        assert_eq!(names, ["closed", "open", "exhausted"]);
+        assert_eq!(names.map(Breaker::parse), Breaker::ALL.map(Some));
+        assert_eq!(Breaker::parse("Open"), None);
+    }
+
+    #[test]
     fn it_trips_at_the_point_and_stays() {
         let at = |committed| {
             let credits = MicroCredits::from_micros;

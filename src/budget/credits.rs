@@ -217,6 +217,20 @@ mod tests {
     }
 
     #[test]
+    fn whole_credits_never_show_more_than_there_is() {
+        let check = |micros, want| {
+            assert_eq!(MicroCredits::from_micros(micros).whole_credits(), want);
+        };
+        check(2_999_999, 2);
+        check(3_000_000, 3);
+        check(-1, -1);
+        let three = MicroCredits::from_credits(3);
+        assert_eq!(three.map(MicroCredits::micros), Some(3_000_000));
+        assert_eq!(MicroCredits::from_credits(i64::MAX), None);
+        assert_eq!(format!("{three:?}"), "Some(3)");
+    }
+
+    #[test]
     fn a_debt_stays_a_debt() {
         let one = MicroCredits::from_micros(1);
         assert_eq!(

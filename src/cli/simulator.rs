@@ -56,6 +56,9 @@ pub struct SimulatorArgs {
     /// Threads that serve.
     #[arg(long, default_value_t = 1)]
     pub threads: usize,
+    /// Answer 401 without a token, and 400 without the Models API's own headers, as Salesforce does.
+    #[arg(long)]
+    pub require_credentials: bool,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -116,6 +119,7 @@ impl SimulatorArgs {
             api_url: self.api_url,
             org_url: self.org_url,
             threads: self.threads,
+            needs_credentials: self.require_credentials,
         }
     }
 }

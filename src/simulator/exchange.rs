@@ -82,7 +82,8 @@ async fn answer(
 ) -> Response<Body> {
     let lock = match &route {
         Route::Message { session, .. }
-            if says_at_once(&call).is_none() && credentials::refusal(&call, &route).is_none() =>
+            if says_at_once(&call).is_none()
+                && credentials::refusal(&state, &call, &route).is_none() =>
         {
             match state.lock_session(session) {
                 Ok(lock) => Some(lock),
@@ -134,7 +135,7 @@ fn work(state: &State, call: &mut Call, route: &Route, lock: Option<Lock>) -> An
     if let Some(status) = says_at_once(call) {
         return told(call, route, status).into();
     }
-    if let Some(fault) = credentials::refusal(call, route) {
+    if let Some(fault) = credentials::refusal(state, call, route) {
         return said(call, route, &fault).into();
     }
     let answer =

@@ -229,7 +229,7 @@ fn was_met_by_another(done: &Done) -> bool {
     })
 }
 
-/// How many calls were admitted, refused, and met others on the way.
+/// How many calls were admitted, refused, and met others on the way; and every answer there was.
 #[derive(Debug, Default)]
 struct Seen {
     admitted: usize,
@@ -307,21 +307,21 @@ fn check(seed: u64) -> Seen {
 
 #[test]
 fn what_real_threads_did_is_what_the_model_says() {
-    let mut answers = BTreeSet::new();
+    let mut all = Seen::default();
     let first = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
     for seed in (first..).take(3 * crate::effort()) {
+        println!("seed {seed}");
         let seen = check(seed);
-        println!("seed {seed}: {seen:?}");
-        answers.extend(seen.answers);
-        let traffic = [seen.admitted, seen.refused, seen.met * 10];
-        assert!(
-            traffic.iter().all(|count| *count > 300),
-            "no traffic to speak of"
-        );
+        all.admitted += seen.admitted;
+        all.refused += seen.refused;
+        all.met += seen.met;
+        all.answers.extend(seen.answers);
     }
-    assert_eq!(
-        answers.len(),
-        4 + 5 + 1,
-        "sources, refusals, a short grant: {answers:?}"
+    println!("{all:?}");
+    assert!(
+        all.admitted > 1_000 && all.refused > 1_000 && all.met > 20,
+        "no traffic: {all:?}"
     );
+    // Every source, every refusal, and a grant that is short.
+    assert_eq!(all.answers.len(), 4 + 5 + 1, "{all:?}");
 }
