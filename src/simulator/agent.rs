@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::body::{Body, empty, events, json};
 use super::call::{Call, uuid};
-use super::errors::{Fault, quoted};
+use super::errors::{Fault, Shape, quoted};
 use super::sessions::Unavailable;
 use super::state::{Lock, State};
 use super::turn::{self, Rest, Turn};
@@ -147,11 +147,7 @@ pub(crate) fn unavailable(why: Unavailable, session: &str) -> Fault {
             let message = format!("Session {session} was not found");
             Fault::new(StatusCode::NOT_FOUND, "SessionNotFoundException", message)
         }
-        Unavailable::Locked => Fault::new(
-            StatusCode::LOCKED,
-            "SessionAlreadyLockedException",
-            "Session Already Locked Exception",
-        ),
+        Unavailable::Locked => Fault::told(StatusCode::LOCKED, Shape::Agent),
     }
 }
 

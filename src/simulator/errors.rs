@@ -46,7 +46,10 @@ impl Fault {
             StatusCode::UNAUTHORIZED => ("INVALID_SESSION_ID", "Session expired or invalid"),
             StatusCode::NOT_FOUND => ("NOT_FOUND", "The requested resource does not exist"),
             StatusCode::LOCKED if models => ("NOT_FOUND", "Locked"),
-            StatusCode::LOCKED => ("SessionLockedException", "Session Already Locked Exception"),
+            StatusCode::LOCKED => (
+                "SessionAlreadyLockedException",
+                "Session Already Locked Exception",
+            ),
             StatusCode::TOO_MANY_REQUESTS if models => {
                 ("LIMIT_EXCEEDED", "Too many requests, try again later.")
             }
