@@ -19,6 +19,7 @@ pub mod export;
 mod files;
 mod grants;
 mod health;
+pub mod idempotency;
 pub mod live;
 mod lock;
 mod mark;
@@ -54,7 +55,7 @@ use self::alerts::AlertRow;
 use self::batch::Batch;
 use self::commands::Command;
 pub use self::error::{LedgerError, OpenError};
-use self::event::{SessionRow, TeamId};
+use self::event::{IdempotencyRow, SessionRow, TeamId};
 use self::health::Shared;
 pub use self::health::{Health, LedgerStats};
 use self::live::LivePeriod;
@@ -86,6 +87,8 @@ pub struct Restart {
     pub last_write: Option<Timestamp>,
     /// Agent sessions of the last day.
     pub sessions: Vec<SessionRow>,
+    /// Idempotency keys of the last day.
+    pub idempotency: Vec<IdempotencyRow>,
     /// Event rows that were not counted.
     pub above: Above,
 }

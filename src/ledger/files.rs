@@ -13,6 +13,7 @@ use super::batch::{AccountKey, Batch, Folded, account_of};
 use super::days;
 use super::event::{Event, SessionRow};
 use super::grants::Raise;
+use super::idempotency;
 use super::retention::Retention;
 use super::rollups;
 use super::rows::{code, confidence_code, count, kind_code, millis};
@@ -112,6 +113,7 @@ impl Files {
         rollups::finest(&transaction, &commit.batch.rollups)?;
         rollups::by_team(&transaction, &commit.batch.rollups)?;
         write_sessions(&transaction, commit.batch.sessions.values())?;
+        idempotency::write(&transaction, commit.batch.idempotency.values())?;
         for (period, changed) in commit.shown {
             super::periods::record_shown(&transaction, *period, changed)?;
         }

@@ -13,7 +13,10 @@ use super::event::{Confidence, Event, EventKind, RequestId, SessionRow, TeamId};
 use super::files::{Commit, Files};
 use super::retention::SESSION_LIFE_MS;
 use super::rows::{millis, source, timestamp};
-use super::{Adjustment, OpenError, Restart, days, files, mark, only_ours, schema, sqlite, verify};
+use super::{
+    Adjustment, OpenError, Restart, days, files, idempotency, mark, only_ours, schema, sqlite,
+    verify,
+};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::{Class, Operation};
 use crate::budget::period::PeriodName;
@@ -74,6 +77,7 @@ fn event(adjustment: &Adjustment, now: Timestamp) -> Event {
         status: 0,
         duration_ms: 0,
         session: None,
+        idempotency: None,
     }
 }
 
@@ -147,6 +151,7 @@ pub(super) fn recover(
     let (_, batch) = mark::catch_up(&mut main, path, &holder, batch)?;
     let adjustments = adjustments(&main, &holder)?;
     let sessions = sessions(&main, now)?;
+    let idempotency = idempotency::known(&main, now)?;
     let mut select = main.prepare("SELECT name FROM team ORDER BY id")?;
     let teams = select
         .query_map([], |row| row.get(0))?
@@ -160,6 +165,7 @@ pub(super) fn recover(
             adjustments,
             last_write,
             sessions,
+            idempotency,
             above,
         },
         teams,

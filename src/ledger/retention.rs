@@ -1,6 +1,7 @@
 //! Old events files are dropped whole: by age, and while all of them together are too large.
 //!
-//! Sessions idle for a day go as well, a portion at a time: at a start there may be none to wait for.
+//! Sessions idle for a day go as well, and idempotency keys, a portion at a time: at a start there may be none to
+//! wait for.
 //! What a day held stays known in `breakerbox.db`, so the sums go on agreeing. The ledger thread only notes that a
 //! day is dropped; a thread of its own deletes the file, since that may take a while.
 
@@ -12,6 +13,7 @@ use rusqlite::{Connection, params};
 use tokio::time::Instant;
 
 use super::days::{self, DayFile};
+use super::idempotency;
 use super::rows::{code, millis};
 use crate::clock::{self, Trusted, Verdict};
 use crate::config::checked::LedgerSettings;
@@ -35,6 +37,7 @@ pub(super) struct Retention {
     trusted: Trusted,
     deleting: Option<JoinHandle<()>>,
     sessions_left: bool,
+    keys_left: bool,
 }
 
 impl Retention {
@@ -47,6 +50,7 @@ impl Retention {
             trusted: Trusted::new(clock::now(), clock::since_boot()),
             deleting: None,
             sessions_left: false,
+            keys_left: false,
         }
     }
 
@@ -63,6 +67,9 @@ impl Retention {
         if self.sessions_left {
             self.sessions_left = forget_sessions(main)?;
         }
+        if self.keys_left {
+            self.keys_left = idempotency::forget(main)?;
+        }
         let is_busy = self
             .deleting
             .as_ref()
@@ -74,7 +81,7 @@ impl Retention {
         if let Verdict::Apart(_) = self.trusted.check(clock::now(), clock::since_boot()) {
             return Ok(());
         }
-        self.sessions_left = true;
+        (self.sessions_left, self.keys_left) = (true, true);
         self.drop_due(main, close)
     }
 

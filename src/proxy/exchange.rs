@@ -21,6 +21,7 @@ use super::headers::{self, Present};
 use super::identify::{self, Because, Claims, Payer};
 use super::incoming::{Outgoing, recognise, take_path_key};
 use super::meter::{Answer, BoxError};
+use super::once::Once;
 use super::refusal::{Refusal, Refused};
 use super::refuse::{self, Context};
 use super::snapshot::Held;
@@ -44,7 +45,7 @@ pub(super) struct Exchange {
     pub(super) held: Held,
     pub(super) watch: Rc<Watch>,
     pub(super) request: RequestId,
-    now: Timestamp,
+    pub(super) now: Timestamp,
     pub(super) started: Instant,
     pub(super) progress: Rc<Progress>,
     pub(super) present: Present,
@@ -57,6 +58,13 @@ struct Known {
     operation: Option<Operation>,
     terms: Option<Terms>,
     payer: Option<Because>,
+}
+
+impl Known {
+    fn priced(&mut self, terms: Terms) {
+        self.operation = Some(terms.quote.operation);
+        self.terms = Some(terms);
+    }
 }
 
 /// Answers one request: the upstream's response, or a refusal in the caller's error shape.
@@ -138,7 +146,10 @@ impl Exchange {
         self.is_configured(call.upstream)?;
         let ticket = match call.price {
             Price::Free => None,
-            Price::Unpriced(service) => self.unpriced(&call, service, parts, key, known).await?,
+            Price::Unpriced(service) => {
+                self.unpriced(&call, service, parts, key, outgoing, known)
+                    .await?
+            }
             Price::Composite(kind) => {
                 self.harmless(kind, outgoing).await?;
                 None
@@ -192,6 +203,7 @@ impl Exchange {
         service: &'static str,
         parts: &Parts,
         key: Option<&str>,
+        outgoing: &mut Outgoing,
         known: &mut Known,
     ) -> Result<Option<Box<Ticket>>, Box<Refused>> {
         self.desk.counters().unpriced(service);
@@ -210,8 +222,10 @@ impl Exchange {
             }
             UnpricedPolicy::Charge(credits) => {
                 let terms = Terms::flat(nearest_operation(service), credits);
-                let claims = self.claims(parts, key, None);
-                self.admitted(&claims, terms, None, Usage::of_units(1), known)
+                let payer = self.payer(&self.claims(parts, key, None), || terms, known)?;
+                let once = self.once(parts, &payer, None, outgoing).await;
+                known.priced(terms);
+                self.admitted(payer, terms, None, once?, Usage::of_units(1), known)
                     .await
                     .map(Some)
             }
@@ -243,10 +257,16 @@ impl Exchange {
             .and_then(|known| Some((NamedKind::Agent, known.agent.as_deref()?)));
         let in_body = facts.named.as_ref().map(|(kind, id)| (*kind, id.as_str()));
         let claims = self.claims(parts, key, paid.named.or(in_body).or(agent));
-        let terms = self
-            .held
-            .card
-            .quote(paid.operation, &self.asked(paid, &facts, outgoing.bytes));
+        let bytes = outgoing.bytes;
+        let quote = || {
+            let asked = self.asked(paid, &facts, bytes);
+            self.held.card.quote(paid.operation, &asked)
+        };
+        let payer = self.payer(&claims, quote, known)?;
+        let once = self.once(parts, &payer, paid.session, outgoing).await;
+        // With the session taken, so that no other turn changes what its conversation has cost.
+        let terms = quote();
+        known.priced(terms);
         let asked = Usage {
             units: facts.units.unwrap_or(1),
             ..Usage::default()
@@ -257,7 +277,7 @@ impl Exchange {
                 .as_ref()
                 .is_some_and(|known| known.opened_below_trip),
         });
-        self.admitted(&claims, terms, turn, asked, known).await
+        self.admitted(payer, terms, turn, once?, asked, known).await
     }
 
     fn asked<'a>(&self, paid: &Paid<'a>, facts: &RequestFacts, body_bytes: u64) -> Asked<'a> {
@@ -294,19 +314,16 @@ impl Exchange {
         }
     }
 
-    /// Identity, then the budget.
+    /// Is there room, and from then on the ticket.
     async fn admitted(
         &self,
-        claims: &Claims<'_>,
+        payer: Payer,
         terms: Terms,
         turn: Option<Turn<'_>>,
+        once: Once,
         asked: Usage,
-        known: &mut Known,
+        known: &Known,
     ) -> Result<Box<Ticket>, Box<Refused>> {
-        known.operation = Some(terms.quote.operation);
-        known.terms = Some(terms);
-        let payer = self.payer(claims, &terms, known)?;
-        known.payer = Some(payer.because);
         let may_continue = turn.as_ref().is_some_and(|turn| turn.below_trip);
         let admitted =
             admit::admit(&self.desk, &self.held, &payer, &terms.quote, may_continue).await?;
@@ -327,6 +344,7 @@ impl Exchange {
             TurnOf {
                 session: CompactString::from(turn.id),
                 pays_opening,
+                reserved: estimate,
             }
         });
         let facts = Facts {
@@ -346,6 +364,7 @@ impl Exchange {
             terms,
             reservation,
             turn,
+            once,
             facts,
             Rc::clone(&self.progress),
         ))
@@ -355,13 +374,18 @@ impl Exchange {
     fn payer(
         &self,
         claims: &Claims<'_>,
-        terms: &Terms,
-        known: &Known,
+        quote: impl Fn() -> Terms,
+        known: &mut Known,
     ) -> Result<Payer, Box<Refused>> {
         let refused = match identify::identify(&self.held, &self.desk.keys, claims) {
-            Ok(payer) => return Ok(payer),
+            Ok(payer) => {
+                known.payer = Some(payer.because);
+                return Ok(payer);
+            }
             Err(refused) => refused,
         };
+        let terms = quote();
+        known.priced(terms);
         let shadow = !self.held.checked.gateway.mode.enforce && refused.refusal.shadowed();
         let is_free = terms.is_free() && refused.refusal.shadowed();
         if !shadow && !is_free {
@@ -370,6 +394,7 @@ impl Exchange {
         if shadow {
             self.note(&refused, known, true);
         }
+        known.payer = Some(Because::Nobody);
         Ok(Payer {
             team: self.held.unattributed_booking(),
             class: Class::Standard,

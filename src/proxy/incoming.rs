@@ -120,7 +120,10 @@ impl Exchange {
     }
 
     /// Reads the body ahead, if it is small enough to be read at all.
-    async fn read_ahead(&self, outgoing: &mut Outgoing) -> Result<Option<Bytes>, Box<Refused>> {
+    pub(super) async fn read_ahead(
+        &self,
+        outgoing: &mut Outgoing,
+    ) -> Result<Option<Bytes>, Box<Refused>> {
         let limits = self.limits();
         let bound = limits.price_body_bytes;
         let expected = usize::try_from(outgoing.bytes).unwrap_or(usize::MAX);

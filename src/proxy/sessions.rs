@@ -8,6 +8,7 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use jiff::{SignedDuration, Timestamp};
 
+use super::bounded;
 use crate::budget::credits::MicroCredits;
 use crate::ledger::event::{SessionRow, TeamId};
 use crate::rates::quote::Conversation;
@@ -16,8 +17,6 @@ use crate::rates::quote::Conversation;
 pub const SESSIONS_MAX: usize = 100_000;
 /// A session unused for this long is forgotten.
 pub const SESSION_LIFE: SignedDuration = SignedDuration::from_hours(24);
-/// When the map is full, the oldest eighth goes at once, so that making room is rare.
-const SESSIONS_DROPPED: usize = SESSIONS_MAX.div_euclid(8);
 
 /// The map of sessions.
 #[derive(Debug, Default)]
@@ -129,16 +128,24 @@ impl Sessions {
         }
     }
 
+    /// A turn in flight counts with `now` instead of `before`.
+    pub fn turn_counts(&self, session: &str, before: MicroCredits, now: MicroCredits) {
+        if let Some(mut known) = self.by_id.get_mut(session) {
+            let others = known.reserved.checked_sub(before).unwrap_or_default();
+            known.reserved = add(others, now);
+        }
+    }
+
     /// A turn was settled; a void one also gives back the opening it would have paid for.
     pub fn turn_settled(
         &self,
         session: &str,
-        estimate: MicroCredits,
+        reserved: MicroCredits,
         credits: MicroCredits,
         opening_unpaid: bool,
     ) -> Option<SessionRow> {
         let mut known = self.by_id.get_mut(session)?;
-        known.reserved = known.reserved.checked_sub(estimate).unwrap_or_default();
+        known.reserved = known.reserved.checked_sub(reserved).unwrap_or_default();
         known.row.charged = add(known.row.charged, credits);
         known.row.version = known.row.version.saturating_add(1);
         if opening_unpaid {
@@ -164,19 +171,8 @@ impl Sessions {
     }
 
     fn make_room(&self) {
-        if self.by_id.len() < SESSIONS_MAX {
-            return;
-        }
-        let mut ages: Vec<_> = self
-            .by_id
-            .iter()
-            .map(|session| session.row.last_used)
-            .collect();
-        let at = SESSIONS_DROPPED.min(ages.len().saturating_sub(1));
-        let (_, oldest_kept, _) = ages.select_nth_unstable(at);
-        let oldest_kept = *oldest_kept;
-        self.by_id.retain(|_, session| {
-            session.row.last_used >= oldest_kept || session.reserved > MicroCredits::ZERO
+        bounded::make_room(&self.by_id, SESSIONS_MAX, |session| {
+            (session.reserved <= MicroCredits::ZERO).then_some(session.row.last_used)
         });
     }
 }
@@ -220,6 +216,20 @@ mod tests {
         let settled = sessions.turn_settled("a", estimate, MicroCredits::from_micros(1), false);
         check(3);
         assert_eq!(settled.unwrap().charged.micros(), 3);
+    }
+
+    #[test]
+    fn a_turn_that_is_over_counts_with_what_was_measured() {
+        let (sessions, micros) = (Sessions::default(), MicroCredits::from_micros);
+        sessions.opened(row("a", 0));
+        let estimate = micros(3);
+        sessions.turn_admitted("a", TeamId(0), estimate, Timestamp::UNIX_EPOCH);
+        sessions.turn_counts("a", estimate, micros(1));
+        assert_eq!(sessions.conversation("a").charged, micros(3));
+        sessions.turn_admitted("a", TeamId(0), micros(2), Timestamp::UNIX_EPOCH);
+        assert_eq!(sessions.conversation("a").charged, micros(5));
+        sessions.turn_settled("a", micros(1), micros(1), false);
+        assert_eq!(sessions.conversation("a").charged, micros(5));
     }
 
     #[test]

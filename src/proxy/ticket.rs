@@ -15,6 +15,7 @@ use super::body::Progress;
 use super::counters::Outcome;
 use super::desk::Desk;
 use super::identify::{Because, Payer};
+use super::once::Once;
 use super::snapshot::{Held, TeamEntry};
 use crate::budget::books::Reservation;
 use crate::budget::credits::MicroCredits;
@@ -33,6 +34,7 @@ pub struct Ticket {
     terms: Terms,
     reservation: Option<Reservation>,
     session: Option<TurnOf>,
+    once: Once,
     facts: Facts,
     tap: Option<Tap>,
     answer: Answer,
@@ -63,6 +65,8 @@ pub struct TurnOf {
     pub session: CompactString,
     /// This turn pays for the opening.
     pub pays_opening: bool,
+    /// What it counts with in its conversation until it is settled.
+    pub reserved: MicroCredits,
 }
 
 /// How the answer came in, as far as it did.
@@ -86,6 +90,7 @@ impl Ticket {
         terms: Terms,
         reservation: Reservation,
         session: Option<TurnOf>,
+        once: Once,
         facts: Facts,
         progress: Rc<Progress>,
     ) -> Box<Self> {
@@ -98,6 +103,7 @@ impl Ticket {
             terms,
             reservation,
             session,
+            once,
             facts,
             tap: None,
             answer,
@@ -145,7 +151,11 @@ impl Ticket {
     pub fn pass(&mut self, bytes: &bytes::Bytes) -> Option<MicroCredits> {
         let tap = self.tap.as_mut()?;
         tap.pass(bytes);
-        let units = tap.units_so_far();
+        let turn = tap.streamed_turn()?;
+        let (units, ended) = (turn.actions(), turn.is_ended());
+        if ended && self.once.holds_turn() {
+            self.turn_over(units);
+        }
         if units == 0 {
             return None;
         }
@@ -154,6 +164,18 @@ impl Ticket {
         price
             .checked_sub(bound)
             .filter(|over| *over > MicroCredits::ZERO)
+    }
+
+    /// `END_OF_TURN` is about to reach the client, who may send the next turn while this stream is still open: it
+    /// finds the session free, and its conversation at what was measured.
+    fn turn_over(&mut self, units: u64) {
+        let price = self.terms.price(&Usage::of_units(units));
+        if let Some(turn) = &mut self.session {
+            let reserved = std::mem::replace(&mut turn.reserved, price);
+            let sessions = &self.desk.shared.sessions;
+            sessions.turn_counts(&turn.session, reserved, price);
+        }
+        self.once.turn_over(self.facts.request);
     }
 
     /// Raises the draw; true if the grant covers it already.
@@ -211,7 +233,10 @@ impl Ticket {
         let charge = settlement::charge(reached, &self.terms.quote, &seen);
         let (source, estimate) = (reservation.source, reservation.estimate);
         let credits = charge.credits();
-        let session = self.session_after(estimate, charge, &learned);
+        let session = self.session_after(charge, &learned);
+        let may_have_run = !matches!(reached, Reached::Unsent | Reached::Refused { .. });
+        let made = may_have_run || charge != Charge::Void;
+        let idempotency = self.once.ended(self.facts.request, made);
         let Some(team) = self.held.team(self.payer.team) else {
             return;
         };
@@ -242,8 +267,12 @@ impl Ticket {
                 outcome(charge),
                 credits,
             );
+            if self.once.reposted && charge != Charge::Void {
+                counters.reposted.add(1);
+            }
         }
-        let event = self.event(source, estimate, charge, usage, status, session);
+        let mut event = self.event(source, estimate, charge, usage, status, session);
+        event.idempotency = idempotency;
         self.desk.record(event);
     }
 
@@ -265,17 +294,12 @@ impl Ticket {
     }
 
     /// Brings the conversation up to date; what is left to write down.
-    fn session_after(
-        &self,
-        estimate: MicroCredits,
-        charge: Charge,
-        learned: &Learned,
-    ) -> Option<Box<SessionRow>> {
+    fn session_after(&self, charge: Charge, learned: &Learned) -> Option<Box<SessionRow>> {
         let sessions = &self.desk.shared.sessions;
         if let Some(turn) = &self.session {
             let unpaid = turn.pays_opening && charge == Charge::Void;
             return sessions
-                .turn_settled(&turn.session, estimate, charge.credits(), unpaid)
+                .turn_settled(&turn.session, turn.reserved, charge.credits(), unpaid)
                 .map(Box::new);
         }
         let opened = learned.session.as_ref()?;
@@ -348,6 +372,7 @@ impl Ticket {
             status,
             duration_ms: u32::try_from(elapsed.as_millis()).unwrap_or(u32::MAX),
             session,
+            idempotency: None,
         }
     }
 }

@@ -28,13 +28,25 @@ pub fn opened_session(answer: &[u8]) -> Option<CompactString> {
     Some(CompactString::from(opened.session_id.as_ref()))
 }
 
+/// How far a turn got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reached {
+    /// It runs.
+    #[default]
+    Running,
+    /// A message that ends a turn was seen.
+    Answered,
+    /// `END_OF_TURN` itself was seen: Salesforce takes the session's next turn.
+    Ended,
+}
+
 /// What was seen of a turn so far.
 #[derive(Debug, Default)]
 pub struct Turn {
     outputs: Vec<u64>,
     progress: Vec<u64>,
-    /// `END_OF_TURN` or a message that ends a turn was seen.
-    pub over: bool,
+    /// How far it got.
+    pub reached: Reached,
     /// An Error message was seen.
     pub error_inside: bool,
     /// Something could not be read, so that the count may be too low.
@@ -54,6 +66,16 @@ impl Turn {
             Ok(frame) => self.frame(&frame),
             Err(_) => self.unreadable = true,
         }
+    }
+
+    /// An answer, a question back or an end was seen.
+    pub fn is_over(&self) -> bool {
+        self.reached > Reached::Running
+    }
+
+    /// Salesforce takes the session's next turn, and nothing of this one went by unread.
+    pub fn is_ended(&self) -> bool {
+        self.reached == Reached::Ended && !self.unreadable
     }
 
     fn frame(&mut self, frame: &Frame<'_>) {
@@ -80,10 +102,10 @@ impl Turn {
             }
             "Error" => self.error_inside = true,
             // What ends a turn: an answer, a question back, a hand-over, the end.
-            "EndOfTurn" | "Inform" | "Inquire" | "Confirm" | "Escalate" | "SessionEnded"
-            | "Failure" => {
-                self.over = true;
+            "Inform" | "Inquire" | "Confirm" | "Escalate" | "SessionEnded" | "Failure" => {
+                self.reached = self.reached.max(Reached::Answered);
             }
+            "EndOfTurn" => self.reached = Reached::Ended,
             _ => {}
         }
     }
@@ -159,7 +181,7 @@ mod tests {
         reader.read(stream.concat().as_bytes(), &mut turn);
         let got = (
             turn.actions(),
-            turn.over,
+            turn.is_over(),
             turn.error_inside,
             turn.unreadable,
         );
@@ -184,12 +206,25 @@ mod tests {
     }
 
     #[test]
+    fn only_the_end_of_a_turn_lets_the_next_one_come() {
+        let check = |stream: &[&str], want: bool| {
+            let (mut reader, mut turn) = (sse::Reader::new(1 << 20), Turn::default());
+            reader.read(stream.concat().as_bytes(), &mut turn);
+            assert_eq!(turn.is_ended(), want, "{stream:?}");
+        };
+        check(&[PROGRESS, INFORM], false);
+        check(&[PROGRESS, INFORM, END], true);
+        check(&[END, INFORM], true);
+        check(&["event: INFORM\ndata: {\"message\":\n\n", END], false); // what it cost is not known yet
+    }
+
+    #[test]
     fn both_shapes_of_an_answer_are_read() {
         let check = |answer: &str, want: (u64, bool, bool)| {
             let mut turn = Turn::default();
             turn.read_answer(answer.as_bytes());
             assert_eq!(
-                (turn.actions(), turn.over, turn.unreadable),
+                (turn.actions(), turn.is_over(), turn.unreadable),
                 want,
                 "{answer}"
             );

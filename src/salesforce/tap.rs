@@ -120,11 +120,11 @@ impl Tap {
         }
     }
 
-    /// Actions seen so far in a stream, to extend a draw before more is passed.
-    pub fn units_so_far(&self) -> u64 {
+    /// What a stream showed of its turn so far.
+    pub fn streamed_turn(&self) -> Option<&Turn> {
         match &self.reads {
-            Reads::Stream { turn, .. } => turn.actions(),
-            Reads::Nothing { .. } | Reads::Flat | Reads::Whole { .. } => 0,
+            Reads::Stream { turn, .. } => Some(turn),
+            Reads::Nothing { .. } | Reads::Flat | Reads::Whole { .. } => None,
         }
     }
 
@@ -185,7 +185,7 @@ fn turn_learned(turn: &Turn) -> Learned {
     };
     Learned {
         usage: Some(usage),
-        turn_over: turn.over && !turn.unreadable,
+        turn_over: turn.is_over() && !turn.unreadable,
         error_inside: turn.error_inside,
         session: None,
     }

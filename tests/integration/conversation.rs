@@ -6,20 +6,6 @@ use crate::stage::{AGENT, PREDICT_PATH, PROMPT, PROMPT_PATH, SALES_KEY, Stage};
 const KEY: (&str, &str) = ("Breakerbox-Key", SALES_KEY);
 const TURN: &str = r#"{"message":{"sequenceId":1,"type":"Text","text":"Hello"}}"#;
 
-fn open(stage: &Stage) -> String {
-    let path = format!("/einstein/ai-agent/v1/agents/{AGENT}/sessions");
-    let reply = stage.post(
-        &path,
-        &[KEY],
-        r#"{"externalSessionKey":"1","instanceConfig":{"endpoint":"https://x"}}"#,
-    );
-    assert_eq!(reply.status, 200, "{}", reply.text());
-    reply.json()["sessionId"]
-        .as_str()
-        .expect("a session")
-        .to_owned()
-}
-
 fn turn(stage: &Stage, session: &str, stream: bool, actions: &str) -> Vec<u8> {
     let path = format!(
         "/einstein/ai-agent/v1/sessions/{session}/messages{}",
@@ -38,7 +24,7 @@ fn check(stage: &Stage, used: &str) {
 #[test]
 fn the_guide_card_to_the_micro_credit() {
     let stage = Stage::on_card("guide", "12_000");
-    let session = open(&stage);
+    let session = stage.open_session();
     check(&stage, "2");
     turn(&stage, &session, false, "1");
     check(&stage, "3");
@@ -62,7 +48,7 @@ fn the_guide_card_to_the_micro_credit() {
 #[test]
 fn the_published_card_to_the_micro_credit() {
     let stage = Stage::on_card("flex-2026-08", "1_200_000");
-    let session = open(&stage);
+    let session = stage.open_session();
     check(&stage, "0");
     turn(&stage, &session, false, "1");
     check(&stage, "20");
@@ -88,7 +74,7 @@ fn the_published_card_to_the_micro_credit() {
 #[test]
 fn what_sessions_have_cost_survives_a_restart() {
     let mut stage = Stage::on_card("guide", "12_000");
-    let session = open(&stage);
+    let session = stage.open_session();
     turn(&stage, &session, true, "4");
     check(&stage, "6");
     stage.restart();
@@ -121,7 +107,7 @@ fn a_turn_of_a_session_not_seen_opened_pays_for_the_opening_once() {
 #[test]
 fn a_turn_finds_its_payer_by_the_sessions_agent() {
     let stage = Stage::on_card("guide", "12_000");
-    let session = open(&stage);
+    let session = stage.open_session();
     let path = format!("/einstein/ai-agent/v1/sessions/{session}/messages");
     let reply = stage.post(&path, &[("x-sim-actions", "1")], TURN);
     assert_eq!(reply.header("breakerbox-team"), Some("sales"));
@@ -155,7 +141,7 @@ fn free_calls_need_nobody() {
 #[test]
 fn a_void_call_costs_nothing_and_a_broken_turn_its_estimate() {
     let stage = Stage::on_card("guide", "12_000");
-    let session = open(&stage);
+    let session = stage.open_session();
     let path = format!("/einstein/ai-agent/v1/sessions/{session}/messages/stream");
     for status in ["400", "423", "429", "500", "503"] {
         let reply = stage.post(&path, &[KEY, ("x-sim-status", status)], TURN);
@@ -192,7 +178,7 @@ fn a_void_call_costs_nothing_and_a_broken_turn_its_estimate() {
 #[test]
 fn usage_is_told_by_agent_type_and_tag() {
     let stage = Stage::on_card("guide", "12_000");
-    open(&stage);
+    stage.open_session();
     let tagged = [KEY, ("Breakerbox-Tags", "project=atlas, secret=no")];
     assert_eq!(
         stage
