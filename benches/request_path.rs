@@ -38,7 +38,6 @@ use breakerbox::proxy::desk::{Desk, Shared};
 use breakerbox::proxy::headers::Present;
 use breakerbox::proxy::idempotency::Idempotency;
 use breakerbox::proxy::identify::{Claims, KEY, identify};
-use breakerbox::proxy::once::Once;
 use breakerbox::proxy::sessions::Sessions;
 use breakerbox::proxy::ticket::{Facts, Ticket};
 use breakerbox::proxy::turns::Turns;
@@ -181,7 +180,7 @@ fn one_request(warm: &Warm) {
         terms,
         reservation,
         None,
-        Once::default(),
+        None,
         facts,
         progress,
     );

@@ -320,7 +320,7 @@ impl Exchange {
         payer: Payer,
         terms: Terms,
         turn: Option<Turn<'_>>,
-        once: Once,
+        once: Option<Box<Once>>,
         asked: Usage,
         known: &Known,
     ) -> Result<Box<Ticket>, Box<Refused>> {

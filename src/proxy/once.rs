@@ -16,14 +16,13 @@ use crate::clock;
 use crate::config::checked::DuplicateTurns;
 use crate::ledger::event::{IdempotencyRow, RequestId};
 
-/// What one request holds, so that nobody makes it beside it or again. What is rare is boxed: every request
-/// carries this.
+/// What one request holds, so that nobody makes it beside it or again.
 #[derive(Default)]
 pub struct Once {
-    claim: Option<Box<Claim>>,
+    claim: Option<Claim>,
     slot: Option<TurnSlot>,
     /// Hash of a turn's body, where duplicates are refused.
-    turn_body: Option<Box<u128>>,
+    turn_body: Option<u128>,
     /// An event-stream client says that it had this turn before.
     pub reposted: bool,
 }
@@ -48,26 +47,26 @@ impl Once {
 
     fn let_go(&mut self, request: RequestId, made: bool) {
         let Some(slot) = self.slot.take() else { return };
-        if let Some(body) = self.turn_body.take().filter(|_| made) {
+        if let Some(body) = self.turn_body.filter(|_| made) {
             let at = clock::now();
-            slot.ended(*body, Ended { request, at }); // before the session is let go: no gap between them
+            slot.ended(body, Ended { request, at }); // before the session is let go: no gap between them
         }
     }
 }
 
 impl Exchange {
-    /// Holds what a request needs so that it is made once. Costs a branch where it has no idempotency key and is
-    /// no turn.
+    /// Holds what a request needs so that it is made once. Nothing where it has no idempotency key and is no turn:
+    /// such a request pays for a branch, and carries a pointer.
     pub(super) async fn once(
         &self,
         parts: &Parts,
         payer: &Payer,
         session: Option<&str>,
         outgoing: &mut Outgoing,
-    ) -> Result<Once, Box<Refused>> {
+    ) -> Result<Option<Box<Once>>, Box<Refused>> {
         let has_key = self.present.has(Present::IDEMPOTENCY_KEY);
         if session.is_none() && !has_key {
-            return Ok(Once::default());
+            return Ok(None);
         }
         let refuses = session.is_some()
             && self.held.checked.gateway.mode.duplicate_turns == DuplicateTurns::Refuse;
@@ -78,10 +77,11 @@ impl Exchange {
             None
         };
         let held = self.hold(parts, payer, session, body, refuses);
-        held.map_err(|mut refused| {
-            (refused.team, refused.class) = (Some(payer.team), Some(payer.class));
-            refused
-        })
+        held.map(|once| Some(Box::new(once)))
+            .map_err(|mut refused| {
+                (refused.team, refused.class) = (Some(payer.team), Some(payer.class));
+                refused
+            })
     }
 
     /// The key first: a request made again in flight is a duplicate, not a second turn.
@@ -94,12 +94,12 @@ impl Exchange {
         refuses: bool,
     ) -> Result<Once, Box<Refused>> {
         let mut once = Once {
-            turn_body: body.filter(|_| refuses).map(Box::new),
+            turn_body: body.filter(|_| refuses),
             reposted: session.is_some() && self.present.has(Present::LAST_EVENT_ID),
             ..Once::default()
         };
         if self.present.has(Present::IDEMPOTENCY_KEY) {
-            once.claim = self.claim(parts, payer, body)?.map(Box::new);
+            once.claim = self.claim(parts, payer, body)?;
         }
         let Some(session) = session else {
             return Ok(once);
@@ -110,8 +110,9 @@ impl Exchange {
         };
         let slot = TurnSlot::take(&self.desk, session, turn).map_err(in_flight)?;
         // Taken first: a turn that ends meanwhile is seen as either.
-        let before = once.turn_body.as_deref();
-        let before = before.and_then(|body| slot.just_ended(*body, self.now));
+        let before = once
+            .turn_body
+            .and_then(|body| slot.just_ended(body, self.now));
         if let Some(before) = before {
             return Err(just_made(before));
         }

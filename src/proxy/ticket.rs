@@ -22,7 +22,7 @@ use crate::budget::credits::MicroCredits;
 use crate::budget::operation::Source;
 use crate::budget::settlement::{self, Charge, Reached, Seen};
 use crate::budget::usage::Usage;
-use crate::ledger::event::{Confidence, Event, EventKind, RequestId, SessionRow};
+use crate::ledger::event::{Confidence, Event, EventKind, IdempotencyRow, RequestId, SessionRow};
 use crate::rates::quote::Terms;
 use crate::salesforce::tap::{Learned, Tap};
 
@@ -34,7 +34,7 @@ pub struct Ticket {
     terms: Terms,
     reservation: Option<Reservation>,
     session: Option<TurnOf>,
-    once: Once,
+    once: Option<Box<Once>>,
     facts: Facts,
     tap: Option<Tap>,
     answer: Answer,
@@ -90,7 +90,7 @@ impl Ticket {
         terms: Terms,
         reservation: Reservation,
         session: Option<TurnOf>,
-        once: Once,
+        once: Option<Box<Once>>,
         facts: Facts,
         progress: Rc<Progress>,
     ) -> Box<Self> {
@@ -153,7 +153,7 @@ impl Ticket {
         tap.pass(bytes);
         let turn = tap.streamed_turn()?;
         let (units, ended) = (turn.actions(), turn.is_ended());
-        if ended && self.once.holds_turn() {
+        if ended && self.once.as_ref().is_some_and(|once| once.holds_turn()) {
             self.turn_over(units);
         }
         if units == 0 {
@@ -175,7 +175,9 @@ impl Ticket {
             let sessions = &self.desk.shared.sessions;
             sessions.turn_counts(&turn.session, reserved, price);
         }
-        self.once.turn_over(self.facts.request);
+        if let Some(once) = &mut self.once {
+            once.turn_over(self.facts.request);
+        }
     }
 
     /// Raises the draw; true if the grant covers it already.
@@ -234,9 +236,7 @@ impl Ticket {
         let (source, estimate) = (reservation.source, reservation.estimate);
         let credits = charge.credits();
         let session = self.session_after(charge, &learned);
-        let may_have_run = !matches!(reached, Reached::Unsent | Reached::Refused { .. });
-        let made = may_have_run || charge != Charge::Void;
-        let idempotency = self.once.ended(self.facts.request, made);
+        let idempotency = self.made(reached, charge);
         let Some(team) = self.held.team(self.payer.team) else {
             return;
         };
@@ -267,13 +267,20 @@ impl Ticket {
                 outcome(charge),
                 credits,
             );
-            if self.once.reposted && charge != Charge::Void {
+            if charge != Charge::Void && self.once.as_ref().is_some_and(|once| once.reposted) {
                 counters.reposted.add(1);
             }
         }
         let mut event = self.event(source, estimate, charge, usage, status, session);
         event.idempotency = idempotency;
         self.desk.record(event);
+    }
+
+    /// Lets go of what was held so that the request was made once; the key it used up, if Salesforce may have run it.
+    fn made(&mut self, reached: Reached, charge: Charge) -> Option<Box<IdempotencyRow>> {
+        let may_have_run = !matches!(reached, Reached::Unsent | Reached::Refused { .. });
+        let made = may_have_run || charge != Charge::Void;
+        self.once.as_mut()?.ended(self.facts.request, made)
     }
 
     /// What was used, and its price. An answer that could not be read costs what the request says, or the bound.
