@@ -32,7 +32,9 @@ use crate::proxy::connect::Connector;
 use crate::proxy::counters::WorkerCounters;
 use crate::proxy::decision::DecisionRings;
 use crate::proxy::desk::Shared;
+use crate::proxy::idempotency::Idempotency;
 use crate::proxy::sessions::Sessions;
+use crate::proxy::turns::Turns;
 use crate::proxy::worker::{self, Wanted, WorkerStart};
 
 /// How a gateway is started.
@@ -118,10 +120,7 @@ impl Gateway {
         // Before the addresses: a second process has the same ones, and is told who the first one is.
         let lock = Lock::of(&checked.gateway.ledger)?;
         let bound = Bound::new(&listen, count)?;
-        let connector = match start.connector {
-            ConnectorChoice::Platform => Connector::platform()?,
-            ConnectorChoice::Tls(config) => Connector::with_tls((*config).clone()),
-        };
+        let connector = connector(start.connector)?;
         let (ledger, restart) = Ledger::open_locked(&checked.gateway.ledger, lock, count, now)?;
         report_restart(&restart);
         let checked = Arc::new(checked);
@@ -134,6 +133,8 @@ impl Gateway {
             presences: ArcSwap::from_pointee(builder.presences()),
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             sessions: Sessions::restored(restart.sessions),
+            turns: Turns::default(),
+            idempotency: Idempotency::restored(restart.idempotency),
             decisions: DecisionRings::new(count),
             counters: Arc::new(
                 std::iter::repeat_with(WorkerCounters::default)
@@ -248,6 +249,13 @@ fn report_restart(restart: &crate::ledger::Restart) {
             credits = %adjustment.credits,
             "the last process ended without settling: what was granted is charged as crash_adjustment"
         );
+    }
+}
+
+fn connector(choice: ConnectorChoice) -> io::Result<Connector> {
+    match choice {
+        ConnectorChoice::Platform => Connector::platform(),
+        ConnectorChoice::Tls(config) => Ok(Connector::with_tls((*config).clone())),
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::body::{Body, empty, events, json};
 use super::call::{Call, uuid};
-use super::errors::{ALREADY_LOCKED, Fault, quoted};
+use super::errors::{Fault, Shape, quoted};
 use super::messages::{self, Kind};
 use super::sessions::Unavailable;
 use super::state::{Lock, State};
@@ -74,7 +74,7 @@ pub(crate) fn message(
     let text = call.text();
     let mut said = Vec::new();
     if !call.controls.error_frame {
-        for kind in call.controls.messages.clone() {
+        for kind in call.controls.says.messages.clone() {
             said.push(kind.message(&mut call.rng, &text, &actions));
         }
     } else if !actions.is_empty() {
@@ -144,10 +144,7 @@ pub(crate) fn unavailable(why: Unavailable, session: &str) -> Fault {
             let message = format!("Session {session} was not found");
             Fault::new(StatusCode::NOT_FOUND, "SessionNotFoundException", message)
         }
-        Unavailable::Locked => {
-            let (code, message) = ALREADY_LOCKED;
-            Fault::new(StatusCode::LOCKED, code, message)
-        }
+        Unavailable::Locked => Fault::told(StatusCode::LOCKED, Shape::Agent),
     }
 }
 

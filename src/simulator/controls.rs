@@ -51,40 +51,33 @@ pub(crate) struct Controls {
     pub(crate) repeat_progress: u32,
     /// An error inside a 200.
     pub(crate) error_frame: bool,
-    /// What the turn ends with.
-    pub(crate) messages: Messages,
-    /// The streamed text is taken back once, and said again.
-    pub(crate) validation_failure: bool,
+    /// What the turn says.
+    pub(crate) says: Says,
 }
 
-/// What a turn ends with, in order; an `Inform` unless told otherwise.
+/// What a turn says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Messages(Vec<Kind>);
+pub(crate) struct Says {
+    /// At its end, in order.
+    pub(crate) messages: Vec<Kind>,
+    /// The streamed text is taken back once, and said again.
+    pub(crate) taken_back: bool,
+}
 
-impl Default for Messages {
+impl Default for Says {
     fn default() -> Self {
-        Self(vec![Kind::Inform])
+        Self {
+            messages: vec![Kind::Inform],
+            taken_back: false,
+        }
     }
 }
 
-impl IntoIterator for Messages {
-    type Item = Kind;
-    type IntoIter = std::vec::IntoIter<Kind>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
-    }
-}
-
-impl Messages {
-    /// Reads `Inform,Escalate`.
-    fn parse(value: &str) -> Option<Self> {
-        let kinds: Option<Vec<Kind>> = value
-            .split(',')
-            .map(|name| Kind::parse(name.trim()))
-            .collect();
-        kinds.filter(|kinds| kinds.len() <= MESSAGES_MOST).map(Self)
-    }
+/// Reads `Inform,Escalate`.
+fn messages(value: &str) -> Option<Vec<Kind>> {
+    let kinds = value.split(',').map(|name| Kind::parse(name.trim()));
+    let kinds: Option<Vec<_>> = kinds.collect();
+    kinds.filter(|kinds| kinds.len() <= MESSAGES_MOST)
 }
 
 /// The actions a turn runs.
@@ -143,8 +136,8 @@ impl Controls {
             "repeat-progress" => {
                 self.repeat_progress = u32::try_from(number(value, ACTIONS_MOST)?).ok()?;
             }
-            "messages" => self.messages = Messages::parse(value)?,
-            "validation-failure" => self.validation_failure = flag(value)?,
+            "messages" => self.says.messages = messages(value)?,
+            "validation-failure" => self.says.taken_back = flag(value)?,
             fate => return self.set_fate(fate, value),
         }
         Some(Sets::Detail)
@@ -290,7 +283,10 @@ mod tests {
         check("x-sim-cut-afer", "1", None);
         check("x-sim-team", "sales", Some(Controls::default()));
         let messages = Controls {
-            messages: Messages(vec![Kind::Inform, Kind::Escalate]),
+            says: Says {
+                messages: vec![Kind::Inform, Kind::Escalate],
+                ..Says::default()
+            },
             ..Controls::default()
         };
         check("x-sim-messages", "Inform, Escalate", Some(messages));

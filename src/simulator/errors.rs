@@ -21,12 +21,6 @@ pub(crate) enum Shape {
     OAuth,
 }
 
-/// The Agent API's word for a session that serves another request (section 1.9).
-pub(crate) const ALREADY_LOCKED: (&str, &str) = (
-    "SessionAlreadyLockedException",
-    "Session Already Locked Exception",
-);
-
 /// One error: its status, and the code and text its body carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
@@ -66,7 +60,10 @@ impl Fault {
             StatusCode::UNAUTHORIZED => ("INVALID_SESSION_ID", "Session expired or invalid"),
             StatusCode::NOT_FOUND => ("NOT_FOUND", "The requested resource does not exist"),
             StatusCode::LOCKED if models => ("NOT_FOUND", "Locked"),
-            StatusCode::LOCKED => ALREADY_LOCKED,
+            StatusCode::LOCKED => (
+                "SessionAlreadyLockedException",
+                "Session Already Locked Exception",
+            ),
             StatusCode::TOO_MANY_REQUESTS if models => {
                 ("LIMIT_EXCEEDED", "Too many requests, try again later.")
             }

@@ -90,10 +90,7 @@ pub(crate) fn plan(call: &mut Call, actions: Vec<Action>) -> Vec<Step> {
     let text = call.text();
     let padded = call.controls.body_bytes > 0;
     let repeats = call.controls.repeat_progress;
-    let (taken_back, ends_with) = (
-        call.controls.validation_failure,
-        call.controls.messages.clone(),
-    );
+    let says = call.controls.says.clone();
     let mut events = Events::begin(&mut call.rng);
     let mut steps = Vec::new();
     for action in &actions {
@@ -130,11 +127,11 @@ pub(crate) fn plan(call: &mut Call, actions: Vec<Action>) -> Vec<Step> {
             frames.into_iter().map(step)
         };
         steps.extend(frames(events.text(&text, size)));
-        if taken_back {
+        if says.taken_back {
             steps.extend(frames(vec![events.validation_failure()]));
             steps.extend(frames(events.text(&text, size)));
         }
-        for kind in ends_with {
+        for kind in says.messages {
             let message = kind.message(events.rng, &text, &actions);
             let frame = events.event(kind.event(), r#""offset":0"#, &message);
             steps.extend(frames(vec![frame]));

@@ -25,12 +25,6 @@ async fn models_and_prompts_report_and_bill_their_tokens() {
         .await
         .json();
     let usage = &reply["generationDetails"]["parameters"]["usage"];
-    let second = reply["generationDetails"]["generations"][0]["timestamp"].as_i64();
-    let now = jiff::Timestamp::now().as_second();
-    assert!(
-        second.is_some_and(|at| (now - 60..=now).contains(&at)),
-        "seconds, as captured"
-    );
     assert_eq!(usage["prompt_tokens"], 2, "5 bytes");
     check("a big model", &sim, 30, 320);
     let reply = ask(
@@ -267,4 +261,18 @@ async fn nobody_is_let_in_without_what_the_api_asks_for() {
         (200, "generationDetails"),
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_chat_is_dated_in_seconds() {
+    let sim = start(Settings::default());
+    let chat = r#"{"messages":[{"role":"user","content":"hello"}]}"#;
+    let model = "POST /einstein/platform/v1/models/m/chat-generations";
+    let reply = ask(&sim, model, &[], chat).await.json();
+    let second = reply["generationDetails"]["generations"][0]["timestamp"].as_i64();
+    let now = jiff::Timestamp::now().as_second();
+    assert!(
+        second.is_some_and(|at| (now - 60..=now).contains(&at)),
+        "as captured"
+    );
 }
