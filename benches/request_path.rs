@@ -36,9 +36,11 @@ use breakerbox::proxy::counters::WorkerCounters;
 use breakerbox::proxy::decision::DecisionRings;
 use breakerbox::proxy::desk::{Desk, Shared};
 use breakerbox::proxy::headers::Present;
+use breakerbox::proxy::idempotency::Idempotency;
 use breakerbox::proxy::identify::{Claims, KEY, identify};
 use breakerbox::proxy::sessions::Sessions;
 use breakerbox::proxy::ticket::{Facts, Ticket};
+use breakerbox::proxy::turns::Turns;
 use breakerbox::rates::quote::Asked;
 use breakerbox::salesforce::agent_api::Turn;
 use breakerbox::salesforce::call::Price;
@@ -102,6 +104,8 @@ fn warm() -> Warm {
         presences: ArcSwap::from_pointee(builder.presences()),
         snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
         sessions: Sessions::default(),
+        turns: Turns::default(),
+        idempotency: Idempotency::default(),
         decisions: DecisionRings::new(1),
         counters: Arc::new(vec![WorkerCounters::default()]),
         draining: false.into(),
@@ -181,6 +185,7 @@ fn one_request(warm: &Warm) {
         payer,
         terms,
         reservation,
+        None,
         None,
         facts,
         progress,

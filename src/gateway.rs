@@ -33,7 +33,9 @@ use crate::proxy::connect::Connector;
 use crate::proxy::counters::WorkerCounters;
 use crate::proxy::decision::DecisionRings;
 use crate::proxy::desk::Shared;
+use crate::proxy::idempotency::Idempotency;
 use crate::proxy::sessions::Sessions;
+use crate::proxy::turns::Turns;
 use crate::proxy::worker::{self, Wanted, WorkerStart};
 
 /// How a gateway is started.
@@ -132,6 +134,8 @@ impl Gateway {
             presences: ArcSwap::from_pointee(builder.presences()),
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             sessions: Sessions::restored(restart.sessions),
+            turns: Turns::default(),
+            idempotency: Idempotency::restored(restart.idempotency),
             decisions: DecisionRings::new(count),
             counters: Arc::new(
                 std::iter::repeat_with(WorkerCounters::default)

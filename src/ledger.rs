@@ -21,6 +21,7 @@ mod grants;
 mod health;
 pub mod hour_alerts;
 mod hours;
+pub mod idempotency;
 pub mod live;
 mod lock;
 mod mark;
@@ -59,7 +60,7 @@ use self::alerts::AlertRow;
 use self::batch::Batch;
 use self::commands::Command;
 pub use self::error::{LedgerError, OpenError};
-use self::event::{SessionRow, TeamId};
+use self::event::{IdempotencyRow, SessionRow, TeamId};
 use self::health::Shared;
 pub use self::health::{Health, LedgerStats};
 use self::live::LivePeriod;
@@ -91,6 +92,8 @@ pub struct Restart {
     pub doubt: Option<String>,
     /// Agent sessions of the last day.
     pub sessions: Vec<SessionRow>,
+    /// Idempotency keys of the last day.
+    pub idempotency: Vec<IdempotencyRow>,
     /// Event rows that were not counted.
     pub above: Above,
 }

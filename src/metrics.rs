@@ -95,7 +95,12 @@ impl AtScrape {
             "Credits settled.",
             &["team", "operation", "class"],
         );
+        let help =
+            "Turns charged that came with Last-Event-ID: an event-stream client sent them again.";
+        let mut reposted = Family::counter("reposted_turns_total", help, &["team"]);
         for presence in self.shared.presences.load_full().iter() {
+            let again = presence.counters.iter().map(|worker| worker.reposted.get());
+            reposted.add(&[&*presence.name], count(again.sum()));
             for class in Class::ALL {
                 for operation in Operation::ALL {
                     settled(presence, *operation, *class, &mut requests, &mut credits);
@@ -104,6 +109,7 @@ impl AtScrape {
         }
         families.keep(requests);
         families.keep(credits);
+        families.keep(reposted);
         self.refusals(families);
     }
 
@@ -276,8 +282,14 @@ impl AtScrape {
         let held = if elsewhere.clock_held { 1.0 } else { 0.0 };
         let help = "1 while the period is held because the clock is not trusted.";
         families.gauge("clock_held", help, held);
-        let sessions = u64::try_from(self.shared.sessions.len()).unwrap_or(u64::MAX);
-        families.gauge("sessions", "Agent sessions remembered.", count(sessions));
+        let shared = &self.shared;
+        let known = |known: usize| count(u64::try_from(known).unwrap_or(u64::MAX));
+        let help = "Agent sessions remembered.";
+        families.gauge("sessions", help, known(shared.sessions.len()));
+        let help = "Sessions with a turn in flight.";
+        families.gauge("turns_in_flight", help, known(shared.turns.in_flight()));
+        let help = "Idempotency keys in flight, or used up within a day.";
+        families.gauge("idempotency_keys", help, known(shared.idempotency.len()));
         let mut build = Family::gauge(
             "build_info",
             "Always 1; the version is in the label.",

@@ -1,10 +1,11 @@
 //! The data path: one request's way from a client to Salesforce and back.
 //!
 //! [`exchange`] tells the whole story top to bottom; what it calls computes. Worker threads share nothing but
-//! atomics, the config snapshot and the map of sessions.
+//! atomics, the config snapshot and the maps of sessions, turns in flight and idempotency keys.
 
 pub mod admit;
 pub mod body;
+mod bounded;
 pub mod connect;
 pub mod counters;
 pub mod decision;
@@ -13,9 +14,11 @@ pub mod exchange;
 mod forward;
 pub mod fuses;
 pub mod headers;
+pub mod idempotency;
 pub mod identify;
 mod incoming;
 pub mod meter;
+pub mod once;
 pub mod refusal;
 pub mod refuse;
 pub mod room;
@@ -23,6 +26,7 @@ pub mod sessions;
 pub mod snapshot;
 pub mod tasks;
 pub mod ticket;
+pub mod turns;
 pub mod upstream;
 pub mod watch;
 pub mod worker;

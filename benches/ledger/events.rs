@@ -116,6 +116,7 @@ impl Traffic {
             status: 200,
             duration_ms: self.chance.u32(200..9_000),
             session,
+            idempotency: None,
         }
     }
 

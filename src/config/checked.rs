@@ -163,6 +163,17 @@ pub struct Mode {
     pub enforce: bool,
     /// Whether answers carry the draft `RateLimit` fields.
     pub rate_limit_headers: bool,
+    /// What becomes of a turn that has just been made.
+    pub duplicate_turns: DuplicateTurns,
+}
+
+/// `duplicate_turns = "charge" | "refuse"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DuplicateTurns {
+    /// It is forwarded and charged, as Salesforce would.
+    Charge,
+    /// It is not forwarded.
+    Refuse,
 }
 
 /// `[unpriced]`.

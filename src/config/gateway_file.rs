@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use http::uri::Authority;
 
 use super::checked::{
-    Alerts, EVENTS_KEEP_DAYS, EventRows, Gateway, LedgerSettings, Listen, Mode, Unpriced,
-    UnpricedPolicy, Upstream, Upstreams,
+    Alerts, DuplicateTurns, EVENTS_KEEP_DAYS, EventRows, Gateway, LedgerSettings, Listen, Mode,
+    Unpriced, UnpricedPolicy, Upstream, Upstreams,
 };
 use super::limits_file;
 use super::reader::Reader;
-use super::source::{At, Source};
+use super::source::Source;
 use crate::budget::credits::MicroCredits;
 
 /// The most worker threads: far above the cores of any machine.
@@ -254,17 +254,19 @@ fn mode(root: &Reader<'_, '_>) -> Mode {
     let mut mode = Mode {
         enforce: true,
         rate_limit_headers: false,
+        duplicate_turns: DuplicateTurns::Charge,
     };
     let Some(table) = root.table("mode") else {
         return mode;
     };
     mode.enforce = table.boolean("enforce").unwrap_or(true);
     mode.rate_limit_headers = table.boolean("rate_limit_headers").unwrap_or(false);
-    // What it says is what happens anyway; other answers come with a later version.
-    let _charged: Option<At<()>> = table.parsed("duplicate_turns", |text| match text {
-        "charge" => Ok(()),
-        _ => Err("only \"charge\" in this version"),
+    let duplicates = table.parsed("duplicate_turns", |text| match text {
+        "charge" => Ok(DuplicateTurns::Charge),
+        "refuse" => Ok(DuplicateTurns::Refuse),
+        _ => Err("write \"charge\" or \"refuse\""),
     });
+    mode.duplicate_turns = duplicates.map_or(mode.duplicate_turns, |at| at.value);
     if let Some(url) = table.text("public_url") {
         let help = "answers are not rewritten yet";
         table

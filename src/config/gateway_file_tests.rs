@@ -308,8 +308,8 @@ fn ledger_mode_and_unpriced() {
         "5:11: enforce is a string, not true or false",
     );
     check(
-        "[mode]\nduplicate_turns = \"refuse\"",
-        "5:19: duplicate_turns: only \"charge\" in this version",
+        "[mode]\nduplicate_turns = \"ignore\"",
+        "5:19: duplicate_turns: write \"charge\" or \"refuse\"",
     );
     check_warning(
         "[mode]\npublic_url = \"https://bb.example\"",

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::changes::{Settings, or_none};
 use super::checked::{
-    Alerts, EventRows, Gateway, LedgerSettings, Limits, Listen, Mode, Unpriced, UnpricedPolicy,
-    Upstream, Upstreams,
+    Alerts, DuplicateTurns, EventRows, Gateway, LedgerSettings, Limits, Listen, Mode, Unpriced,
+    UnpricedPolicy, Upstream, Upstreams,
 };
 use crate::budget::settlement::OnLate5xx;
 
@@ -128,10 +128,16 @@ fn mode(mode: &Mode) -> Settings {
     let Mode {
         enforce,
         rate_limit_headers,
+        duplicate_turns,
     } = mode;
+    let duplicate_turns = match duplicate_turns {
+        DuplicateTurns::Charge => "charge",
+        DuplicateTurns::Refuse => "refuse",
+    };
     vec![
         ("enforce", enforce.to_string()),
         ("rate_limit_headers", rate_limit_headers.to_string()),
+        ("duplicate_turns", duplicate_turns.to_owned()),
     ]
 }
 

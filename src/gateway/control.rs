@@ -33,7 +33,7 @@ const QUEUE: usize = 16;
 const TRY_EVERY_LOOKS: u32 = 4;
 /// How often agents and conversations are compared with what they use to cost: six times a minute.
 const RATES_EVERY_LOOKS: u32 = 4 * 10;
-/// How often sessions are looked through for idle ones.
+/// How often sessions, ended turns and idempotency keys are looked through for old ones.
 const EXPIRE_EVERY_LOOKS: u32 = 4 * 600;
 
 /// What everybody may ask, from any thread.
@@ -354,8 +354,9 @@ impl Taker {
         let conserved = self.conservation.look(&self.control.shared);
         self.control.conserved.store(Arc::new(conserved));
         self.looks = self.looks.wrapping_add(1);
+        // Not by a clock that is not trusted.
         if self.looks.rem_euclid(EXPIRE_EVERY_LOOKS) == 0 && self.clock.held().is_none() {
-            self.control.shared.sessions.expire(now);
+            self.control.shared.expire(now);
         }
     }
 

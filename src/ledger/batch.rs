@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use super::event::{Confidence, Event, SessionRow, TeamId};
+use super::event::{Confidence, Event, IdempotencyRow, SessionRow, TeamId};
 use super::hours::QUARTER_S;
 use crate::budget::operation::{Class, Operation, Source};
 use crate::budget::period::PeriodName;
@@ -60,6 +60,8 @@ pub(super) struct Batch {
     pub(super) rollups: HashMap<RollupKey, RollupSums, foldhash::fast::RandomState>,
     pub(super) settled: BTreeMap<AccountKey, i64>,
     pub(super) sessions: HashMap<CompactString, SessionRow>,
+    /// By key.
+    pub(super) idempotency: BTreeMap<u128, IdempotencyRow>,
     /// Events taken in, raw or folded.
     pub(super) count: u64,
 }
@@ -76,6 +78,9 @@ impl Batch {
                 event.session = Some(session.clone());
             }
             self.remember(*session);
+        }
+        if let Some(made) = event.idempotency.take() {
+            self.idempotency.insert(made.key, *made);
         }
         self.sum(&event);
         let kept = keep_raw && self.events.len() < RAW_MAX;
@@ -129,6 +134,7 @@ impl Batch {
             .sessions
             .into_values()
             .for_each(|session| self.remember(session));
+        self.idempotency.extend(other.idempotency);
         for (key, folded) in other.folded {
             self.fold(key, folded);
         }

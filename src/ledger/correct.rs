@@ -277,5 +277,6 @@ fn corrected(stored: Stored, change: MicroCredits, now: Timestamp) -> Event {
         status: 0,
         duration_ms: 0,
         session: None,
+        idempotency: None,
     }
 }

@@ -28,6 +28,20 @@ impl RequestId {
             .then(|| u128::from_str_radix(text, 16).ok().map(Self))
             .flatten()
     }
+
+    /// The same with the hyphens of a UUID.
+    pub fn hyphenated(self) -> String {
+        let hex = self.to_string();
+        let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+        format!(
+            "{}-{}-{}-{}-{}",
+            part(0, 8),
+            part(8, 12),
+            part(12, 16),
+            part(16, 20),
+            part(20, 32)
+        )
+    }
 }
 
 impl RequestId {
@@ -138,6 +152,25 @@ pub struct Event {
     pub duration_ms: u32,
     /// Where the conversation stands after this event.
     pub session: Option<Box<SessionRow>>,
+    /// The idempotency key it used up.
+    pub idempotency: Option<Box<IdempotencyRow>>,
+}
+
+/// A request that came with an `Idempotency-Key` and was made: nobody makes it again for a day.
+///
+/// Hashes are the first half of a SHA-256: what a client sends is not kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyRow {
+    /// Of team and key.
+    pub key: u128,
+    /// Of method, path and query.
+    pub call: u128,
+    /// Of the body; `None` where it was too large to be read ahead.
+    pub body: Option<u128>,
+    /// The request that used the key.
+    pub request: RequestId,
+    /// When it ended.
+    pub ended: Timestamp,
 }
 
 /// What is remembered of a conversation, so that its cap and its payer survive a restart.

@@ -14,6 +14,7 @@ use super::days;
 use super::event::{Event, SessionRow};
 use super::grants::{Raise, Release};
 use super::hours::Hours;
+use super::idempotency;
 use super::retention::Retention;
 use super::rollups;
 use super::rows::{code, confidence_code, count, kind_code, millis};
@@ -121,6 +122,7 @@ impl Files {
         write_days(&transaction, &commit.batch.events)?;
         rollups::add(&transaction, &mut self.hours, &commit.batch.rollups)?;
         write_sessions(&transaction, commit.batch.sessions.values())?;
+        idempotency::write(&transaction, commit.batch.idempotency.values())?;
         for (period, changed) in commit.shown {
             super::periods::record_shown(&transaction, *period, changed)?;
         }

@@ -14,7 +14,8 @@ use super::files::{Commit, Files};
 use super::retention::SESSION_LIFE_MS;
 use super::rows::{millis, source, timestamp};
 use super::{
-    Adjustment, OpenError, Restart, days, files, mark, private, schema, sqlite, start_clock, verify,
+    Adjustment, OpenError, Restart, days, files, idempotency, mark, private, schema, sqlite,
+    start_clock, verify,
 };
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::{Class, Operation};
@@ -76,6 +77,7 @@ fn event(adjustment: &Adjustment, now: Timestamp) -> Event {
         status: 0,
         duration_ms: 0,
         session: None,
+        idempotency: None,
     }
 }
 
@@ -152,7 +154,9 @@ pub(super) fn recover(
         mark::catch_up(&mut main, &mark)?;
     }
     let adjustments = adjustments(&main, &holder)?;
-    let sessions = sessions(&main, believed.or(last_write).unwrap_or(now))?;
+    let known_at = believed.or(last_write).unwrap_or(now);
+    let sessions = sessions(&main, known_at)?;
+    let idempotency = idempotency::known(&main, known_at)?;
     let mut select = main.prepare("SELECT name FROM team ORDER BY id")?;
     let teams = select
         .query_map([], |row| row.get(0))?
@@ -168,6 +172,7 @@ pub(super) fn recover(
             last_write,
             doubt,
             sessions,
+            idempotency,
             above,
         },
         teams,

@@ -1,6 +1,7 @@
 //! Old events files are dropped whole: by age, and while all of them together are too large.
 //!
-//! Sessions idle for a day go as well, a portion at a time: at a start there may be none to wait for.
+//! Sessions idle for a day go as well, and idempotency keys, a portion at a time: at a start there may be none to
+//! wait for.
 //! What a day held stays known in `breakerbox.db`, so the sums go on agreeing. The ledger thread only notes that a
 //! day is dropped; a thread of its own deletes the file, since that may take a while.
 
@@ -13,6 +14,7 @@ use rusqlite::{Connection, params};
 use tokio::time::Instant;
 
 use super::days::{self, DayFile};
+use super::idempotency;
 use super::rows::{code, millis};
 use super::sqlite;
 use crate::config::checked::LedgerSettings;
@@ -36,6 +38,7 @@ pub(super) struct Retention {
     is_paused: bool,
     deleting: Option<JoinHandle<()>>,
     sessions_left: bool,
+    keys_left: bool,
 }
 
 impl Retention {
@@ -48,6 +51,7 @@ impl Retention {
             is_paused: false,
             deleting: None,
             sessions_left: false,
+            keys_left: false,
         }
     }
 
@@ -63,7 +67,7 @@ impl Retention {
         if was_paused != self.is_paused {
             tracing::warn!(
                 paused = self.is_paused,
-                "old events are dropped and idle sessions forgotten only while the wall clock is believed"
+                "old events are dropped, and idle sessions and idempotency keys forgotten, only while the wall clock is believed"
             );
         }
         let Some(now) = now else { return Ok(()) };
@@ -74,6 +78,9 @@ impl Retention {
         if self.sessions_left {
             self.sessions_left = forget_sessions(main, now)?;
         }
+        if self.keys_left {
+            self.keys_left = idempotency::forget(main, now)?;
+        }
         let is_busy = self
             .deleting
             .as_ref()
@@ -82,7 +89,7 @@ impl Retention {
             return Ok(());
         }
         self.looked_at = Some(looked_at);
-        self.sessions_left = true;
+        (self.sessions_left, self.keys_left) = (true, true);
         self.drop_due(main, now, close)
     }
 

@@ -16,7 +16,7 @@ use crate::budget::operation::{Class, Operation, Source};
 /// "BBOX": tells our files from others.
 pub(super) const APPLICATION_ID: i32 = 0x4242_4f58;
 /// The version of `breakerbox.db` this binary writes.
-pub(super) const MAIN: i32 = 6;
+pub(super) const MAIN: i32 = 7;
 /// The version of events files this binary writes.
 pub(super) const EVENTS: i32 = 2;
 
@@ -210,6 +210,18 @@ CREATE UNIQUE INDEX hour_alert_once ON hour_alert (hour, kind, team, agent, sess
 CREATE INDEX hour_alert_period ON hour_alert (period);
 ";
 
+/// To version 7: idempotency keys of the last day, so that a restart forgets none.
+const MAIN_7: &str = "
+CREATE TABLE idempotency (
+    key BLOB PRIMARY KEY,               -- hash of team and key
+    call BLOB NOT NULL,                 -- hash of method, path and query
+    body BLOB,                          -- its hash; NULL where it was too large to be read ahead
+    request BLOB NOT NULL,
+    ended_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_age ON idempotency (ended_ms);
+";
+
 /// `events/YYYY-MM-DD.db`, from nothing to version 1.
 const EVENTS_1: &str = "
 CREATE TABLE team (id INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
@@ -250,11 +262,8 @@ DROP VIEW IF EXISTS events_readable;
 
 /// Brings `breakerbox.db` to this version.
 pub(super) fn migrate_main(connection: &mut Connection) -> Result<(), OpenError> {
-    migrate(
-        connection,
-        &[MAIN_1, MAIN_2, MAIN_3, MAIN_4, MAIN_5, MAIN_6],
-        MAIN,
-    )
+    let steps = [MAIN_1, MAIN_2, MAIN_3, MAIN_4, MAIN_5, MAIN_6, MAIN_7];
+    migrate(connection, &steps, MAIN)
 }
 
 /// Brings an events file to this version.

@@ -172,6 +172,7 @@ fn event(team: TeamId, credits: i64) -> Event {
         status: 200,
         duration_ms: 3,
         session: None,
+        idempotency: None,
     }
 }
 
@@ -352,7 +353,7 @@ fn nothing_that_is_not_a_sound_ledger_of_ours_is_opened() {
     };
     check(
         &run("PRAGMA user_version = 99"),
-        "schema 99, this breakerbox knows up to 6",
+        "schema 99, this breakerbox knows up to 7",
     );
     check(&run("PRAGMA application_id = 1"), "no ledger of breakerbox");
     let damage = |path: &Path| {
@@ -395,20 +396,22 @@ fn nothing_that_is_not_a_sound_ledger_of_ours_is_opened() {
 
 /// Without it they stayed until the next start, which then took seconds.
 #[test]
-fn sessions_idle_for_a_day_are_forgotten_while_it_runs_and_never_restored() {
+fn sessions_and_keys_a_day_old_are_forgotten_while_it_runs_and_never_restored() {
     let bench = Bench::new();
     let (ledger, _) = bench.open();
     ledger.stop().unwrap();
     let main = sqlite::open(&bench.path(), false).unwrap();
     main.execute_batch(
         "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 4999)
-         INSERT INTO session SELECT 's' || i, '', 0, 0, 1, 1, i, 1 FROM n;",
+         INSERT INTO session SELECT 's' || i, '', 0, 0, 1, 1, i, 1 FROM n;
+         WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 4999)
+         INSERT INTO idempotency SELECT randomblob(16), randomblob(16), NULL, randomblob(16), i FROM n;",
     )
     .unwrap();
     let (ledger, restart) = bench.open();
-    assert_eq!(restart.sessions, []);
+    assert_eq!((restart.sessions, restart.idempotency), (vec![], vec![]));
     let left = || -> i64 {
-        let sql = "SELECT count(*) FROM session";
+        let sql = "SELECT (SELECT count(*) FROM session) + (SELECT count(*) FROM idempotency)";
         main.query_row(sql, [], |row| row.get(0)).unwrap()
     };
     wait_for("all are forgotten", || left() == 0);
@@ -488,7 +491,7 @@ fn a_ledger_of_version_1_is_brought_up_to_date_and_is_sound() {
     ledger.stop().unwrap();
     let main = sqlite::open(&bench.path(), false).unwrap();
     main.execute_batch(
-        "DROP TABLE event_day; DROP TABLE rollup_team; DROP TABLE carried; DROP TABLE hour_alert; DROP TABLE dropped_day; DROP TABLE correction;
+        "DROP TABLE event_day; DROP TABLE rollup_team; DROP TABLE carried; DROP TABLE hour_alert; DROP TABLE idempotency; DROP TABLE dropped_day; DROP TABLE correction;
          ALTER TABLE account DROP COLUMN folded; ALTER TABLE account DROP COLUMN folded_rows;
          DELETE FROM meta WHERE key = 'days_counted';
          UPDATE account SET settled = 7, granted = 7;

@@ -63,6 +63,8 @@ pub struct TeamCounters {
     credits: [[CreditCount; CLASSES]; OPERATIONS],
     refusals: [[Count; REFUSALS]; CLASSES],
     shadow_refusals: [[Count; REFUSALS]; CLASSES],
+    /// Turns charged that an event-stream client had sent before.
+    pub reposted: Count,
 }
 
 #[expect(

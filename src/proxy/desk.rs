@@ -1,7 +1,7 @@
 //! What one worker's requests share: the snapshot it holds, its sink of events, its counters, its keys.
 //!
-//! Nothing here is shared between threads but what [`Shared`] holds, and of that only atomics and the map of
-//! sessions are touched by a request.
+//! Nothing here is shared between threads but what [`Shared`] holds, and of that only atomics and the maps of
+//! sessions, turns and idempotency keys are touched by a request.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,15 +9,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Cache};
+use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::counters::{TeamCounters, WorkerCounters};
 use super::decision::DecisionRings;
+use super::idempotency::Idempotency;
 use super::identify::KeyCache;
 use super::room::Room;
 use super::sessions::Sessions;
 use super::snapshot::{Held, Presence, Snapshot, TeamEntry};
+use super::turns::Turns;
 use super::watch::{Watch, Watches};
 use crate::ledger::Ledger;
 use crate::ledger::event::{Event, RequestId};
@@ -32,6 +35,10 @@ pub struct Shared {
     pub ledger: Ledger,
     /// Agent sessions.
     pub sessions: Sessions,
+    /// Sessions with a turn in flight.
+    pub turns: Turns,
+    /// Idempotency keys.
+    pub idempotency: Idempotency,
     /// Refusals, for whoever asks why.
     pub decisions: DecisionRings,
     /// Every team this process has known, also those a reload removed: what metrics are read from.
@@ -40,6 +47,15 @@ pub struct Shared {
     pub counters: Arc<Vec<WorkerCounters>>,
     /// The process is about to stop.
     pub draining: AtomicBool,
+}
+
+impl Shared {
+    /// Forgets what is too old to matter. Called now and then, off the request path.
+    pub fn expire(&self, now: Timestamp) {
+        self.sessions.expire(now);
+        self.turns.expire(now);
+        self.idempotency.expire(now);
+    }
 }
 
 /// One worker's desk.

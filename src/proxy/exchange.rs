@@ -20,6 +20,7 @@ use super::headers::{self, Present};
 use super::identify::{self, Because, Claims, Payer};
 use super::incoming::{Outgoing, recognise, take_path_key};
 use super::meter::{Answer, BoxError};
+use super::once::Once;
 use super::refusal::{Refusal, Refused};
 use super::refuse::{self, Context};
 use super::sessions::Entered;
@@ -44,7 +45,7 @@ pub(super) struct Exchange {
     pub(super) held: Held,
     pub(super) watch: Rc<Watch>,
     pub(super) request: RequestId,
-    now: Timestamp,
+    pub(super) now: Timestamp,
     pub(super) started: Instant,
     pub(super) progress: Rc<Progress>,
     pub(super) present: Present,
@@ -57,6 +58,13 @@ struct Known {
     operation: Option<Operation>,
     terms: Option<Terms>,
     payer: Option<Because>,
+}
+
+impl Known {
+    fn priced(&mut self, terms: Terms) {
+        self.operation = Some(terms.quote.operation);
+        self.terms = Some(terms);
+    }
 }
 
 /// Answers one request: the upstream's response, or a refusal in the caller's error shape.
@@ -138,7 +146,10 @@ impl Exchange {
         self.is_configured(call.upstream)?;
         let ticket = match call.price {
             Price::Free => None,
-            Price::Unpriced(service) => self.unpriced(&call, service, parts, key, known).await?,
+            Price::Unpriced(service) => {
+                self.unpriced(&call, service, parts, key, outgoing, known)
+                    .await?
+            }
             Price::Composite(kind) => {
                 self.harmless(kind, outgoing).await?;
                 None
@@ -192,6 +203,7 @@ impl Exchange {
         service: &'static str,
         parts: &Parts,
         key: Option<&str>,
+        outgoing: &mut Outgoing,
         known: &mut Known,
     ) -> Result<Option<Box<Ticket>>, Box<Refused>> {
         self.desk.counters().unpriced(service);
@@ -210,8 +222,10 @@ impl Exchange {
             }
             UnpricedPolicy::Charge(credits) => {
                 let terms = Terms::flat(nearest_operation(service), credits);
-                let claims = self.claims(parts, key, None);
-                self.admitted(&claims, terms, None, Usage::of_units(1), known)
+                let payer = self.payer(&self.claims(parts, key, None), || terms, known)?;
+                let once = self.once(parts, &payer, None, outgoing).await;
+                known.priced(terms);
+                self.admitted(payer, terms, once?, None, Usage::of_units(1), known)
                     .await
                     .map(Some)
             }
@@ -235,23 +249,36 @@ impl Exchange {
             let asked = asked(paid, &facts, body_bytes, conversation);
             self.held.card.quote(paid.operation, &asked)
         };
-        let (terms, agent, turn) = match paid.session {
-            None => (quote(Conversation::default()), None, None),
-            Some(session) => {
-                let sessions = &self.desk.shared.sessions;
-                let (terms, agent, turn) = sessions.enter(session, self.now, quote);
-                (terms, agent, Some(turn))
-            }
+        let sessions = &self.desk.shared.sessions;
+        let (stands, agent) = match paid.session {
+            None => (Conversation::default(), None),
+            Some(session) => sessions.look(session),
         };
         let agent = agent.as_deref().map(|agent| (NamedKind::Agent, agent));
         let in_body = facts.named.as_ref().map(|(kind, id)| (*kind, id.as_str()));
         let claims = self.claims(parts, key, paid.named.or(in_body).or(agent));
+        let mut payer = self.payer(&claims, || quote(stands), known)?;
+        let once = self.once(parts, &payer, paid.session, outgoing).await;
+        let once = once.inspect_err(|_| known.priced(quote(stands)))?;
+        // With the session taken, so that no other turn changes what its conversation has cost.
+        let (terms, turn) = match paid.session {
+            None => (quote(stands), None),
+            Some(session) => {
+                let (terms, turn) = sessions.enter(session, self.now, quote);
+                (terms, Some(turn))
+            }
+        };
+        known.priced(terms);
+        if payer.because == Because::Nobody && self.enforces() && !terms.is_free() {
+            // It was free when its payer was looked for: another turn was void since.
+            payer = self.payer(&claims, || terms, known)?;
+        }
         let used = Usage {
             units: facts.units.unwrap_or(1),
             generations: facts.generations.unwrap_or(0),
             ..Usage::default()
         };
-        self.admitted(&claims, terms, turn, used, known).await
+        self.admitted(payer, terms, once, turn, used, known).await
     }
 
     fn claims<'a>(
@@ -269,19 +296,21 @@ impl Exchange {
         }
     }
 
-    /// Identity, then the budget.
+    fn enforces(&self) -> bool {
+        self.held.checked.gateway.mode.enforce
+    }
+
+    /// Is there room, and from then on the ticket. Of what a refusal drops, the turn leaves its conversation before
+    /// the session is let go: parameters are dropped last to first.
     async fn admitted(
         &self,
-        claims: &Claims<'_>,
+        payer: Payer,
         terms: Terms,
+        once: Option<Box<Once>>,
         turn: Option<Entered<'_>>,
         asked: Usage,
-        known: &mut Known,
+        known: &Known,
     ) -> Result<Box<Ticket>, Box<Refused>> {
-        known.operation = Some(terms.quote.operation);
-        known.terms = Some(terms);
-        let payer = self.payer(claims, &terms, known)?;
-        known.payer = Some(payer.because);
         let may_continue = turn.as_ref().is_some_and(|turn| turn.opened_below_trip);
         let admitted = admit::admit(
             &self.desk,
@@ -320,6 +349,7 @@ impl Exchange {
             terms,
             reservation,
             turn.and_then(Entered::admitted),
+            once,
             facts,
             Rc::clone(&self.progress),
         ))
@@ -329,14 +359,19 @@ impl Exchange {
     fn payer(
         &self,
         claims: &Claims<'_>,
-        terms: &Terms,
-        known: &Known,
+        quote: impl Fn() -> Terms,
+        known: &mut Known,
     ) -> Result<Payer, Box<Refused>> {
         let refused = match identify::identify(&self.held, &self.desk.keys, claims) {
-            Ok(payer) => return Ok(payer),
+            Ok(payer) => {
+                known.payer = Some(payer.because);
+                return Ok(payer);
+            }
             Err(refused) => refused,
         };
-        let shadow = !self.held.checked.gateway.mode.enforce && refused.refusal.shadowed();
+        let terms = quote();
+        known.priced(terms);
+        let shadow = !self.enforces() && refused.refusal.shadowed();
         let is_free = terms.is_free() && refused.refusal.shadowed();
         if !shadow && !is_free {
             return Err(refused);
@@ -344,6 +379,7 @@ impl Exchange {
         if shadow {
             self.note(&refused, known, true);
         }
+        known.payer = Some(Because::Nobody);
         let team = self.held.unattributed_booking();
         Ok(Payer {
             team,

@@ -44,10 +44,14 @@ impl Present {
     pub const EXPECT: Self = Self(1 << 7);
     /// A header that stands for another method.
     pub const METHOD_OVERRIDE: Self = Self(1 << 8);
+    /// `Idempotency-Key`.
+    pub const IDEMPOTENCY_KEY: Self = Self(1 << 9);
+    /// `Last-Event-ID`.
+    pub const LAST_EVENT_ID: Self = Self(1 << 10);
     /// `Connection`.
-    const CONNECTION: Self = Self(1 << 9);
+    const CONNECTION: Self = Self(1 << 11);
     /// Anything else that ends here.
-    const RARE: Self = Self(1 << 10);
+    const RARE: Self = Self(1 << 12);
 
     /// One pass over the names.
     pub fn of(headers: &HeaderMap) -> Self {
@@ -62,6 +66,8 @@ impl Present {
             b"content-encoding" => Self::CONTENT_ENCODING,
             b"content-length" => Self::CONTENT_LENGTH,
             b"expect" => Self::EXPECT,
+            b"idempotency-key" => Self::IDEMPOTENCY_KEY,
+            b"last-event-id" => Self::LAST_EVENT_ID,
             b"breakerbox-key" => Self::KEY,
             b"breakerbox-class" => Self::CLASS,
             b"breakerbox-tags" => Self::TAGS,

@@ -154,7 +154,10 @@ impl Exchange {
     }
 
     /// Reads the body ahead, if it is small enough to be read at all.
-    async fn read_ahead(&self, outgoing: &mut Outgoing) -> Result<Option<Bytes>, Box<Refused>> {
+    pub(super) async fn read_ahead(
+        &self,
+        outgoing: &mut Outgoing,
+    ) -> Result<Option<Bytes>, Box<Refused>> {
         let limits = self.limits();
         let bound = limits.price_body_bytes;
         let stated = outgoing
@@ -184,8 +187,7 @@ impl Exchange {
 
 /// A body whose price cannot be told: it is not free, and what it may cost at most nobody could pay.
 fn no_room() -> Box<Refused> {
-    let detail =
-        "too many bodies are read for their price at once; try again, or send a Content-Length";
+    let detail = "too many bodies are read ahead at once; try again, or send a Content-Length";
     Refused::new(Refusal::Overloaded, detail)
 }
 

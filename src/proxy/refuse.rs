@@ -112,7 +112,7 @@ pub fn render(held: &Held, refused: &Refused, context: &Context<'_>) -> Response
     let status = refused.refusal.status();
     let retries = matches!(
         status,
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::LOCKED
     );
     let retry_after_s = retries.then(|| admit::retry_after(held, refused, context.now, most));
     let told = Told {
@@ -308,7 +308,12 @@ impl Told<'_> {
         // A fuse's detail has its own figures.
         let of_period = refused.refusal.is_budget() && refused.fuse.is_none();
         let Some(team) = self.team.filter(|_| of_period) else {
-            return format!("breakerbox refused this call ({name}): {}", refused.detail);
+            let as_salesforce = match refused.refusal {
+                Refusal::TurnInFlight => "Session Already Locked Exception: ",
+                _ => "",
+            };
+            let detail = &refused.detail;
+            return format!("{as_salesforce}breakerbox refused this call ({name}): {detail}");
         };
         let figures = team.books.own.figures();
         format!(
@@ -329,7 +334,7 @@ impl Told<'_> {
             "title": title,
             "status": status,
             "detail": message,
-            "instance": format!("urn:uuid:{}", hyphenated(self.context.request)),
+            "instance": format!("urn:uuid:{}", self.context.request.hyphenated()),
         });
         if let (Some(object), Value::Object(more)) = (problem.as_object_mut(), more) {
             if refusal.is_budget() {
@@ -378,7 +383,7 @@ fn models_code(refusal: Refusal) -> &'static str {
     match refusal.status().as_u16() {
         429 => "LIMIT_EXCEEDED",
         403 => "NOT_FOUND",
-        400 => "REQUIRED_FIELD_MISSING",
+        400 | 409 | 422 => "REQUIRED_FIELD_MISSING",
         _ => "INTERNAL_ERROR",
     }
 }
@@ -387,7 +392,8 @@ fn core_code(refusal: Refusal) -> &'static str {
     match refusal.status().as_u16() {
         429 => "REQUEST_LIMIT_EXCEEDED",
         403 => "INSUFFICIENT_ACCESS",
-        400 | 413 | 431 => "INVALID_REQUEST",
+        400 | 413 | 422 | 431 => "INVALID_REQUEST",
+        409 => "DUPLICATE_VALUE",
         _ => "SERVER_UNAVAILABLE",
     }
 }
@@ -402,17 +408,4 @@ fn parameters(more: &Value) -> Value {
     pairs
         .map(|(name, value)| json!({ "name": name, "value": text(value) }))
         .collect()
-}
-
-fn hyphenated(request: RequestId) -> String {
-    let hex = request.to_string();
-    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-    format!(
-        "{}-{}-{}-{}-{}",
-        part(0, 8),
-        part(8, 12),
-        part(12, 16),
-        part(16, 20),
-        part(20, 32)
-    )
 }

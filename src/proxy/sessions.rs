@@ -8,6 +8,7 @@ use dashmap::DashMap;
 use dashmap::mapref::one::RefMut;
 use jiff::{SignedDuration, Timestamp};
 
+use super::bounded;
 use crate::budget::credits::MicroCredits;
 use crate::ledger::event::{SessionRow, TeamId};
 use crate::rates::quote::{Conversation, Terms};
@@ -18,8 +19,12 @@ pub const SESSION_ID_MAX: usize = 128;
 pub const SESSIONS_MAX: usize = 100_000;
 /// A session unused for this long is forgotten.
 pub const SESSION_LIFE: SignedDuration = SignedDuration::from_hours(24);
-/// When the map is full, the oldest eighth goes at once, so that making room is rare.
-const SESSIONS_DROPPED: usize = SESSIONS_MAX.div_euclid(8);
+
+/// Where a conversation stands of which nothing is known.
+const NEW: Conversation = Conversation {
+    charged: MicroCredits::ZERO,
+    opening_owed: true,
+};
 
 /// The map of sessions.
 #[derive(Debug, Default)]
@@ -34,7 +39,7 @@ struct Session {
     opened: bool,
     /// Turns in flight.
     turns: u32,
-    /// Their estimates.
+    /// What they count with.
     reserved: MicroCredits,
 }
 
@@ -48,18 +53,26 @@ impl Session {
         }
     }
 
+    /// Where it stands, with its turns in flight.
+    fn conversation(&self) -> Conversation {
+        Conversation {
+            charged: add(self.row.charged, self.reserved),
+            opening_owed: !self.row.opening_paid,
+        }
+    }
+
     /// Nothing is known of it but its name, which anybody can make up.
     const fn is_unproven(&self) -> bool {
         !self.opened && self.row.charged.is_zero()
     }
 }
 
-/// A turn in its conversation: it counts with its estimate until it is settled.
+/// A turn in its conversation: it counts with its estimate, or what it came to, until it is settled.
 #[derive(Debug)]
 pub struct Turn {
     /// Salesforce's session id.
     pub session: CompactString,
-    estimate: MicroCredits,
+    reserved: MicroCredits,
     /// It pays for the opening too; no other turn does from then on.
     pays_opening: bool,
 }
@@ -107,28 +120,35 @@ impl Sessions {
         self.by_id.insert(id, Session::of(row, true));
     }
 
+    /// Where a conversation stands, and its agent, where the opening was seen. A turn is priced by what
+    /// [`enter`](Self::enter) says.
+    pub fn look(&self, session: &str) -> (Conversation, Option<CompactString>) {
+        let Some(known) = self.by_id.get(session) else {
+            return (NEW, None);
+        };
+        let agent = &known.row.agent;
+        let agent = (!agent.is_empty()).then(|| agent.clone());
+        (known.conversation(), agent)
+    }
+
     /// A turn is quoted where its conversation stands and counts from then on, in one step: turns at once would see
-    /// the same credits left, and the same opening unpaid. Also the agent, where the opening was seen.
+    /// the same credits left, and the same opening unpaid.
     pub fn enter(
         &self,
         session: &str,
         now: Timestamp,
         quote: impl FnOnce(Conversation) -> Terms,
-    ) -> (Terms, Option<CompactString>, Entered<'_>) {
+    ) -> (Terms, Entered<'_>) {
         let entered = |known: &mut Session| {
+            let terms = quote(known.conversation());
             let pays_opening = !std::mem::replace(&mut known.row.opening_paid, true);
-            let terms = quote(Conversation {
-                charged: add(known.row.charged, known.reserved),
-                opening_owed: pays_opening,
-            });
             let estimate = terms.quote.estimate;
             known.reserved = add(known.reserved, estimate);
             known.turns = known.turns.saturating_add(1);
             known.row.last_used = now;
-            let agent = Some(known.row.agent.clone()).filter(|agent| !agent.is_empty());
             let turn = Turn {
                 session: known.row.session.clone(),
-                estimate,
+                reserved: estimate,
                 pays_opening,
             };
             let entered = Entered {
@@ -136,7 +156,7 @@ impl Sessions {
                 turn: Some(turn),
                 opened_below_trip: known.row.opened_below_trip,
             };
-            (terms, agent, entered)
+            (terms, entered)
         };
         if let Some(mut known) = self.by_id.get_mut(session) {
             return entered(&mut known);
@@ -147,9 +167,9 @@ impl Sessions {
                 session: CompactString::from(session),
                 agent: CompactString::default(),
                 team: TeamId(0),
-                charged: MicroCredits::ZERO,
+                charged: NEW.charged,
                 opened_below_trip: false,
-                opening_paid: false,
+                opening_paid: !NEW.opening_owed,
                 last_used: now,
                 version: 0,
             };
@@ -157,6 +177,15 @@ impl Sessions {
         };
         let id = CompactString::from(session);
         entered(&mut self.by_id.entry(id).or_insert_with(new))
+    }
+
+    /// A turn in flight counts with what it came to, not with its estimate.
+    pub fn turn_counts(&self, turn: &mut Turn, came_to: MicroCredits) {
+        if let Some(mut known) = self.by_id.get_mut(&turn.session) {
+            let reserved = std::mem::replace(&mut turn.reserved, came_to);
+            let others = known.reserved.checked_sub(reserved).unwrap_or_default();
+            known.reserved = add(others, came_to);
+        }
     }
 
     /// A turn was settled by this team for so much, or, with `None`, voided: then the opening it would have paid for
@@ -177,7 +206,7 @@ impl Sessions {
         Some(row)
     }
 
-    /// A turn counts no more with its estimate; its session, unless that is forgotten with it.
+    /// A turn in flight counts no more; its session, unless that is forgotten with it.
     fn left(
         &self,
         turn: &Turn,
@@ -188,7 +217,7 @@ impl Sessions {
         session.turns = session.turns.saturating_sub(1);
         session.reserved = session
             .reserved
-            .checked_sub(turn.estimate)
+            .checked_sub(turn.reserved)
             .unwrap_or_default();
         let row = &mut session.row;
         match charged {
@@ -242,19 +271,9 @@ impl Sessions {
     }
 
     fn make_room(&self) {
-        if self.by_id.len() < SESSIONS_MAX {
-            return;
-        }
-        let mut ages: Vec<_> = self
-            .by_id
-            .iter()
-            .map(|session| session.row.last_used)
-            .collect();
-        let at = SESSIONS_DROPPED.min(ages.len().saturating_sub(1));
-        let (_, oldest_kept, _) = ages.select_nth_unstable(at);
-        let oldest_kept = *oldest_kept;
-        self.by_id
-            .retain(|_, session| session.row.last_used >= oldest_kept || session.turns > 0);
+        bounded::make_room(&self.by_id, SESSIONS_MAX, |session| {
+            (session.turns == 0).then_some(session.row.last_used)
+        });
     }
 }
 

@@ -21,7 +21,7 @@ fn row(session: &str, last_used: i64) -> SessionRow {
 /// Enters a turn that is estimated at 3; where the conversation stood.
 fn enter<'s>(sessions: &'s Sessions, session: &str) -> ((i64, bool), Entered<'s>) {
     let mut stood = Conversation::default();
-    let (_, _, entered) = sessions.enter(session, AT, |conversation| {
+    let (_, entered) = sessions.enter(session, AT, |conversation| {
         stood = conversation;
         Terms::flat(Operation::AgentTurn, MicroCredits::from_micros(3))
     });
@@ -51,6 +51,41 @@ fn a_turn_in_flight_counts_with_its_estimate() {
 }
 
 #[test]
+fn a_look_says_what_a_turn_would_find_and_changes_nothing() {
+    let sessions = Sessions::default();
+    sessions.opened(row("a", 0));
+    let check = |session: &str, want: (i64, bool, Option<&str>)| {
+        let (stands, agent) = sessions.look(session);
+        let got = (stands.charged.micros(), stands.opening_owed);
+        assert_eq!((got.0, got.1, agent.as_deref()), want, "{session}");
+    };
+    check("b", (0, true, None));
+    assert_eq!(sessions.len(), 1, "a look leaves no name behind");
+    let (stood, _first) = enter(&sessions, "a");
+    assert_eq!(stood, (2, false));
+    let (stood, _second) = enter(&sessions, "b");
+    assert_eq!(stood, (0, true));
+    check("a", (5, false, Some("0Xx1")));
+    check("b", (3, false, None));
+}
+
+#[test]
+fn a_turn_that_is_over_counts_with_what_was_measured() {
+    let sessions = Sessions::default();
+    sessions.opened(row("a", 0));
+    let mut first = enter(&sessions, "a").1.admitted().unwrap();
+    sessions.turn_counts(&mut first, MicroCredits::from_micros(1));
+    let (stood, second) = enter(&sessions, "a");
+    assert_eq!(stood, (3, false));
+    let charged = Some((TeamId(7), MicroCredits::from_micros(1)));
+    assert!(sessions.turn_settled(&first, charged).is_some());
+    let (stood, third) = enter(&sessions, "a");
+    assert_eq!(stood, (6, false), "the second counts with its estimate");
+    drop((second, third));
+    assert_eq!(enter(&sessions, "a").0, (3, false));
+}
+
+#[test]
 fn an_opening_not_seen_is_owed_once() {
     let sessions = Sessions::default();
     let (stood, first) = enter(&sessions, "b");
@@ -62,10 +97,10 @@ fn an_opening_not_seen_is_owed_once() {
     assert_eq!(stood, (3, true), "a refused turn paid for nothing");
     assert_eq!(settled(&sessions, third, 2).unwrap().team, TeamId(7));
     assert_eq!(settled(&sessions, second, 1).unwrap().charged.micros(), 3);
-    let (terms, agent, entered) = sessions.enter("b", AT, |stood| {
+    let (terms, entered) = sessions.enter("b", AT, |stood| {
         Terms::flat(Operation::AgentTurn, stood.charged)
     });
-    assert_eq!((terms.quote.estimate.micros(), agent), (3, None));
+    assert_eq!(terms.quote.estimate.micros(), 3);
     assert!(!entered.opened_below_trip);
 }
 

@@ -15,6 +15,7 @@ use super::body::Progress;
 use super::desk::Desk;
 use super::fuses::HourAt;
 use super::identify::Payer;
+use super::once::Once;
 use super::room::Part;
 use super::sessions::Turn;
 use super::snapshot::{Held, TeamEntry};
@@ -34,6 +35,7 @@ pub struct Ticket {
     terms: Terms,
     reservation: Option<Reservation>,
     turn: Option<Turn>,
+    once: Option<Box<Once>>,
     facts: Facts,
     tap: Option<Tap>,
     /// The room for what the tap keeps.
@@ -91,6 +93,7 @@ impl Ticket {
         terms: Terms,
         reservation: Reservation,
         turn: Option<Turn>,
+        once: Option<Box<Once>>,
         facts: Facts,
         progress: Rc<Progress>,
     ) -> Box<Self> {
@@ -103,6 +106,7 @@ impl Ticket {
             terms,
             reservation,
             turn,
+            once,
             facts,
             tap: None,
             kept: None,
@@ -157,7 +161,11 @@ impl Ticket {
             tap.let_go();
             let _smaller = kept.resize(0);
         }
-        let units = tap.units_so_far();
+        let turn = tap.streamed_turn()?;
+        let (units, ended) = (turn.actions(), turn.is_ended());
+        if ended && self.once.as_ref().is_some_and(|once| once.holds_turn()) {
+            self.turn_over(units);
+        }
         if units == 0 {
             return None;
         }
@@ -193,6 +201,18 @@ impl Ticket {
         price
             .checked_sub(bound)
             .filter(|over| *over > MicroCredits::ZERO)
+    }
+
+    /// `END_OF_TURN` is about to reach the client, who may send the next turn while this stream is still open: it
+    /// finds the session free, and its conversation at what was measured.
+    fn turn_over(&mut self, units: u64) {
+        let price = self.terms.price(&Usage::of_units(units));
+        if let Some(turn) = &mut self.turn {
+            self.desk.shared.sessions.turn_counts(turn, price);
+        }
+        if let Some(once) = &mut self.once {
+            once.turn_over(self.facts.request);
+        }
     }
 
     /// Raises the draw; true if the grant covers it already.

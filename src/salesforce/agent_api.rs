@@ -50,6 +50,8 @@ enum End {
     Answered,
     /// It is over.
     Over,
+    /// `END_OF_TURN` itself was seen: Salesforce takes the session's next turn.
+    Ended,
 }
 
 impl Turn {
@@ -63,6 +65,11 @@ impl Turn {
     /// go on to run actions.
     pub fn is_over(&self) -> bool {
         self.end != End::Open
+    }
+
+    /// Salesforce takes the session's next turn, and nothing of this one went by unread.
+    pub fn is_ended(&self) -> bool {
+        self.end == End::Ended && !self.unreadable
     }
 
     /// Reads the answer of a synchronous turn: nothing follows it, so whatever an agent ends with ends the turn.
@@ -95,7 +102,8 @@ impl Turn {
                 self.error_inside = true;
                 Says::More
             }
-            "EndOfTurn" | "SessionEnded" => Says::End,
+            "EndOfTurn" => Says::EndOfTurn,
+            "SessionEnded" => Says::End,
             "Inform" => Says::Answer,
             "Inquire" | "Confirm" | "Escalate" | "Failure" => Says::Other,
             _ => Says::More,
@@ -108,6 +116,8 @@ impl Turn {
 enum Says {
     /// It goes on.
     More,
+    /// It ends here, and the next one may come.
+    EndOfTurn,
     /// It ends here.
     End,
     /// It ends here if nothing follows.
@@ -129,6 +139,7 @@ impl sse::Events for Turn {
             Some(Ok(frame)) => frame.each(|message| {
                 let says = self.message(message);
                 self.end = match (self.end, says) {
+                    (End::Ended, _) | (_, Says::EndOfTurn) => End::Ended,
                     (End::Over, _) | (_, Says::End) => End::Over,
                     (_, Says::Answer) => End::Answered,
                     (_, Says::More | Says::Other) => End::Open,
@@ -250,6 +261,24 @@ mod tests {
         over(&[&event("SESSION_ENDED", "SessionEnded")], true);
         let both = r#"{"messages":[{"type":"Inform"},{"type":"Escalate"}]}"#;
         over(&[&format!("event: INFORM\ndata: {both}\n\n")], false);
+    }
+
+    #[test]
+    fn only_the_end_of_a_turn_lets_the_next_one_come() {
+        let check = |stream: &[&str], want: bool| {
+            let (mut reader, mut turn) = (sse::Reader::new(1 << 20), Turn::default());
+            reader.read(stream.concat().as_bytes(), &mut turn);
+            assert_eq!(turn.is_ended(), want, "{stream:?}");
+        };
+        let session_ended =
+            "event: SESSION_ENDED\ndata: {\"message\":{\"type\":\"SessionEnded\"}}\n\n";
+        check(&[PROGRESS, INFORM], false);
+        check(&[PROGRESS, INFORM, END], true);
+        check(&[END, INFORM], true);
+        check(&[session_ended], false);
+        check(&[session_ended, END], true);
+        check(&[END, session_ended], true);
+        check(&["event: INFORM\ndata: {\"message\":\n\n", END], false); // what it cost is not known yet
     }
 
     #[test]

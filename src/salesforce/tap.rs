@@ -141,11 +141,11 @@ impl Tap {
         }
     }
 
-    /// Actions seen so far in a stream, to extend a draw before more is passed.
-    pub fn units_so_far(&self) -> u64 {
+    /// What a stream showed of its turn so far.
+    pub fn streamed_turn(&self) -> Option<&Turn> {
         match &self.reads {
-            Reads::Stream { turn, .. } => turn.actions(),
-            Reads::Nothing { .. } | Reads::Flat | Reads::Whole { .. } => 0,
+            Reads::Stream { turn, .. } => Some(turn),
+            Reads::Nothing { .. } | Reads::Flat | Reads::Whole { .. } => None,
         }
     }
 

@@ -1,24 +1,12 @@
 //! A conversation, a prompt, a prediction: exactly the card's credits, on both cards.
 
-use crate::http::{call, get};
-use crate::stage::{AGENT, PREDICT_PATH, PROMPT, PROMPT_PATH, SALES_KEY, Stage};
+use std::time::Duration;
+
+use crate::http::{Connection, call, credentials, get};
+use crate::stage::{AGENT, PREDICT_PATH, PROMPT, PROMPT_PATH, SALES_KEY, Stage, series, wait_for};
 
 const KEY: (&str, &str) = ("Breakerbox-Key", SALES_KEY);
 const TURN: &str = r#"{"message":{"sequenceId":1,"type":"Text","text":"Hello"}}"#;
-
-fn open(stage: &Stage) -> String {
-    let path = format!("/einstein/ai-agent/v1/agents/{AGENT}/sessions");
-    let reply = stage.post(
-        &path,
-        &[KEY],
-        r#"{"externalSessionKey":"1","instanceConfig":{"endpoint":"https://x"}}"#,
-    );
-    assert_eq!(reply.status, 200, "{}", reply.text());
-    reply.json()["sessionId"]
-        .as_str()
-        .expect("a session")
-        .to_owned()
-}
 
 fn turn(stage: &Stage, session: &str, stream: bool, actions: &str) -> Vec<u8> {
     turn_with(stage, session, stream, &[KEY, ("x-sim-actions", actions)])
@@ -42,7 +30,7 @@ fn check(stage: &Stage, used: &str) {
 #[test]
 fn the_guide_card_to_the_micro_credit() {
     let stage = Stage::on_card("guide", "12_000");
-    let session = open(&stage);
+    let session = stage.open_session();
     check(&stage, "2");
     turn(&stage, &session, false, "1");
     check(&stage, "3");
@@ -66,7 +54,7 @@ fn the_guide_card_to_the_micro_credit() {
 #[test]
 fn the_published_card_to_the_micro_credit() {
     let stage = Stage::on_card("flex-2026-08", "1_200_000");
-    let session = open(&stage);
+    let session = stage.open_session();
     check(&stage, "0");
     turn(&stage, &session, false, "1");
     check(&stage, "20");
@@ -93,7 +81,7 @@ fn the_published_card_to_the_micro_credit() {
 #[test]
 fn a_turn_may_end_with_a_question_a_failure_or_a_person() {
     let stage = Stage::on_card("flex-2026-08", "1_200_000");
-    let session = open(&stage);
+    let session = stage.open_session();
     let ends = [
         "Inquire",
         "Confirm",
@@ -131,7 +119,7 @@ fn a_turn_may_end_with_a_question_a_failure_or_a_person() {
 #[test]
 fn what_sessions_have_cost_survives_a_restart() {
     let mut stage = Stage::on_card("guide", "12_000");
-    let session = open(&stage);
+    let session = stage.open_session();
     turn(&stage, &session, true, "4");
     check(&stage, "6");
     stage.restart();
@@ -140,31 +128,66 @@ fn what_sessions_have_cost_survives_a_restart() {
     check(&stage, "8");
 }
 
+/// A session that was opened past the gateway.
+fn opened_elsewhere(stage: &Stage) -> String {
+    let path = format!("/einstein/ai-agent/v1/agents/{AGENT}/sessions");
+    let body = r#"{"externalSessionKey":"1"}"#;
+    let direct = call(stage.simulator.address, "POST", &path, &[], body);
+    let session = &direct.json()["sessionId"];
+    session.as_str().expect("a session").to_owned()
+}
+
 #[test]
 fn a_turn_of_a_session_not_seen_opened_pays_for_the_opening_once() {
     let stage = Stage::on_card("guide", "12_000");
-    let path = format!("/einstein/ai-agent/v1/agents/{AGENT}/sessions");
-    let direct = call(
-        stage.simulator.address,
-        "POST",
-        &path,
-        &[],
-        r#"{"externalSessionKey":"1"}"#,
-    );
-    let session = direct.json()["sessionId"]
-        .as_str()
-        .expect("a session")
-        .to_owned();
+    let session = opened_elsewhere(&stage);
     turn(&stage, &session, false, "1");
     check(&stage, "3");
     turn(&stage, &session, false, "1");
     check(&stage, "4");
 }
 
+/// A conversation is at its cap with the estimate of a turn in flight. What would be free then is not once that turn
+/// came to nothing, however long a client keeps its body back.
+#[test]
+fn a_turn_that_is_free_no_more_needs_somebody_who_pays() {
+    let stage = Stage::on_card("guide", "12_000");
+    let session = opened_elsewhere(&stage);
+    let path = format!("/einstein/ai-agent/v1/sessions/{session}/messages");
+    turn(&stage, &session, false, "4");
+    let reserved = |credits: &'static str| {
+        wait_for("reserved", Duration::from_secs(5), || {
+            stage.team("sales", "reserved") == credits
+        });
+    };
+    let mut void = Connection::open(stage.proxy());
+    let headers = [KEY, ("x-sim-delay-ms", "1500"), ("x-sim-status", "503")];
+    void.ask("POST", &path, &headers, TURN).expect("send");
+    reserved("2"); // 6 and 2 are the 8 a conversation costs at most
+    let mut stranger = Connection::open(stage.proxy());
+    let length = TURN.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\n{}idempotency-key: k\r\ncontent-length: {length}\r\n\r\n",
+        credentials()
+    );
+    stranger.send(head.as_bytes()).expect("send");
+    wait_for("its head came", Duration::from_secs(1), || {
+        series(&stage.metrics(), "breakerbox_in_flight_requests") == "2"
+    });
+    assert_eq!(void.read_reply().expect("an answer").status, 503);
+    reserved("0");
+    stranger.send(TURN.as_bytes()).expect("send");
+    let reply = stranger.read_reply().expect("an answer");
+    assert_eq!((reply.status, reply.refusal()), (403, Some("unattributed")));
+    assert_eq!(series(&stage.metrics(), "breakerbox_turns_in_flight"), "0");
+    assert_eq!(series(&stage.metrics(), "breakerbox_idempotency_keys"), "0");
+    check(&stage, "6");
+}
+
 #[test]
 fn a_turn_finds_its_payer_by_the_sessions_agent() {
     let stage = Stage::on_card("guide", "12_000");
-    let session = open(&stage);
+    let session = stage.open_session();
     let path = format!("/einstein/ai-agent/v1/sessions/{session}/messages");
     let reply = stage.post(&path, &[("x-sim-actions", "1")], TURN);
     assert_eq!(reply.header("breakerbox-team"), Some("sales"));
@@ -198,7 +221,7 @@ fn free_calls_need_nobody() {
 #[test]
 fn a_void_call_costs_nothing_and_a_broken_turn_its_estimate() {
     let stage = Stage::on_card("guide", "12_000");
-    let session = open(&stage);
+    let session = stage.open_session();
     let path = format!("/einstein/ai-agent/v1/sessions/{session}/messages/stream");
     for status in ["400", "423", "429", "500", "503"] {
         let reply = stage.post(&path, &[KEY, ("x-sim-status", status)], TURN);
@@ -220,22 +243,18 @@ fn a_void_call_costs_nothing_and_a_broken_turn_its_estimate() {
         "an upstream's truncation reaches the client as a broken answer"
     );
     check(&stage, "4"); // the estimate of 2, more than the 1 action seen
-    crate::stage::wait_for(
-        "flagged as estimated",
-        std::time::Duration::from_secs(5),
-        || {
-            stage
-                .ask("/api/v1/usage?group_by=operation,confidence")
-                .to_string()
-                .contains("estimated")
-        },
-    );
+    wait_for("flagged as estimated", Duration::from_secs(5), || {
+        stage
+            .ask("/api/v1/usage?group_by=operation,confidence")
+            .to_string()
+            .contains("estimated")
+    });
 }
 
 #[test]
 fn usage_is_told_by_agent_type_and_tag() {
     let stage = Stage::on_card("guide", "12_000");
-    open(&stage);
+    stage.open_session();
     let tagged = [KEY, ("Breakerbox-Tags", "project=atlas, secret=no")];
     assert_eq!(
         stage
@@ -244,7 +263,7 @@ fn usage_is_told_by_agent_type_and_tag() {
         200
     );
     let check = |group: &str, want: &str| {
-        crate::stage::wait_for(want, std::time::Duration::from_secs(5), || {
+        wait_for(want, Duration::from_secs(5), || {
             stage
                 .ask(&format!("/api/v1/usage?group_by={group}"))
                 .to_string()

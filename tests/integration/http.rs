@@ -11,6 +11,12 @@ pub(crate) const CREDENTIALS: [(&str, &str); 3] = [
     ("x-client-feature-id", "ai-platform-models-connected-app"),
 ];
 
+/// The same as lines of a head that is written by hand.
+pub(crate) fn credentials() -> String {
+    let lines = CREDENTIALS.map(|(name, value)| format!("{name}: {value}\r\n"));
+    lines.concat()
+}
+
 /// An answer, byte for byte.
 #[derive(Debug)]
 pub(crate) struct Reply {

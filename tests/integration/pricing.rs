@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::http::Connection;
+use crate::http::{Connection, credentials};
 use crate::origin::{Behind, answering, chunked, whole};
 use crate::stage::{
     CHAT, MODEL_PATH, PREDICT_PATH, PROMPT, PROMPT_PATH, SALES_KEY, Stage, allocations, series,
@@ -195,17 +195,46 @@ fn a_question_back_does_not_end_a_stream() {
 }
 
 #[test]
-fn turns_at_once_of_a_session_not_seen_opened_pay_for_one_conversation() {
+fn turns_at_once_of_a_session_not_seen_opened_pay_for_one_opening() {
     let behind = Behind::start(answering(Vec::new()), &guide(), "");
-    let turns: Vec<_> = (0..5)
-        .map(|_| behind.ask(TURN_PATH, &[KEY], TURN))
-        .collect();
-    behind.comes_to("sales", "reserved", "8"); // an opening of 2, and 2 a turn up to 8
-    std::thread::park_timeout(Duration::from_millis(300)); // none of them is late
-    assert_eq!(behind.team("sales", "reserved"), "8");
-    drop(turns);
-    behind.comes_to("sales", "used", "8");
+    let turn = behind.ask(TURN_PATH, &[KEY], TURN);
+    behind.comes_to("sales", "reserved", "4"); // an opening of 2, and 2 for the turn
+    for _ in 0..4 {
+        let reply = behind.post(TURN_PATH, &[KEY], TURN);
+        assert_eq!(reply.refusal(), Some("turn_in_flight"));
+    }
+    assert_eq!(behind.team("sales", "reserved"), "4");
+    drop(turn);
+    behind.comes_to("sales", "used", "4");
     assert_eq!(behind.team("sales", "reserved"), "0");
+    let _turn = behind.ask(TURN_PATH, &[KEY], TURN);
+    behind.comes_to("sales", "reserved", "2"); // the opening is paid
+}
+
+/// As often as `END_OF_TURN` lets the next one come while a stream stays open.
+#[test]
+fn turns_whose_streams_are_still_open_pay_for_one_conversation() {
+    let ended = "data: {\"message\":{\"type\":\"EndOfTurn\"}}\n\n";
+    let open = format!(
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{ended}\r\n",
+        ended.len()
+    );
+    let behind = Behind::start(answering(open.into_bytes()), &guide(), "");
+    let streams: Vec<_> = ["4", "6", "8"]
+        .into_iter()
+        .map(|reserved| {
+            let stream = behind.ask(&format!("{TURN_PATH}/stream"), &[KEY], TURN);
+            behind.comes_to("sales", "reserved", reserved);
+            let over = "breakerbox_turns_in_flight";
+            wait_for("it is over", Duration::from_secs(5), || {
+                series(&behind.metrics(), over) == "0"
+            });
+            stream
+        })
+        .collect();
+    drop(streams);
+    behind.comes_to("sales", "reserved", "0");
+    assert_eq!(behind.team("sales", "used"), "2", "an opening, no action");
 }
 
 #[test]
@@ -326,7 +355,8 @@ fn a_chat_is_sent_on_while_it_comes() {
     let (first, rest) = CHAT.split_at(10);
     let mut connection = Connection::open(stage.proxy());
     let head = format!(
-        "POST {MODEL_PATH} HTTP/1.1\r\nhost: x\r\nbreakerbox-key: {SALES_KEY}\r\n{JSON}\r\ncontent-length: {}\r\n\r\n",
+        "POST {MODEL_PATH} HTTP/1.1\r\nhost: x\r\nbreakerbox-key: {SALES_KEY}\r\n{}{JSON}\r\ncontent-length: {}\r\n\r\n",
+        credentials(),
         CHAT.len()
     );
     connection.send(head.as_bytes()).expect("send");
@@ -347,7 +377,8 @@ fn a_slow_upload_is_neither_the_gateways_time_nor_the_upstreams() {
         let (first, rest) = body.split_at(10);
         let mut connection = Connection::open(stage.proxy());
         let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: x\r\nbreakerbox-key: {SALES_KEY}\r\n{JSON}\r\ncontent-length: {}\r\n\r\n",
+            "POST {path} HTTP/1.1\r\nhost: x\r\nbreakerbox-key: {SALES_KEY}\r\n{}{JSON}\r\ncontent-length: {}\r\n\r\n",
+            credentials(),
             body.len()
         );
         connection.send(head.as_bytes()).expect("send");

@@ -129,8 +129,15 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn start(allocations: &str) -> Self {
+        Self::configured(allocations, "")
+    }
+
+    /// Likewise, with more tables in `breakerbox.toml`.
+    pub(crate) fn configured(allocations: &str, more: &str) -> Self {
         let simulator = Simulator::start(any_port(), Settings::default()).expect("a simulator");
         let files = Files::write(simulator.address, allocations);
+        let text = std::fs::read_to_string(files.config()).expect("read");
+        std::fs::write(files.config(), format!("{text}\n{more}")).expect("write");
         let gateway = Some(start(&files.config()));
         Self {
             files,
@@ -158,6 +165,16 @@ impl Stage {
 
     pub(crate) fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
         call(self.proxy(), "POST", path, headers, body)
+    }
+
+    /// A session of sales' agent, opened with sales' key.
+    pub(crate) fn open_session(&self) -> String {
+        let path = format!("/einstein/ai-agent/v1/agents/{AGENT}/sessions");
+        let body = r#"{"externalSessionKey":"1","instanceConfig":{"endpoint":"https://x"}}"#;
+        let reply = self.post(&path, &[("Breakerbox-Key", SALES_KEY)], body);
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let session = &reply.json()["sessionId"];
+        session.as_str().expect("a session").to_owned()
     }
 
     /// The admin API's JSON.

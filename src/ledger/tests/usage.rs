@@ -184,7 +184,7 @@ fn sums_of_version_4_are_cut_by_period() {
         ))
         .unwrap();
     }
-    main.execute_batch("DROP TABLE hour_alert; ALTER TABLE correction DROP COLUMN refused; PRAGMA user_version = 4")
+    main.execute_batch("DROP TABLE hour_alert; DROP TABLE idempotency; ALTER TABLE correction DROP COLUMN refused; PRAGMA user_version = 4")
         .unwrap();
     drop(main);
     let (ledger, _) = bench.open();

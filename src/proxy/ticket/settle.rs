@@ -8,7 +8,7 @@ use crate::budget::credits::MicroCredits;
 use crate::budget::operation::Source;
 use crate::budget::settlement::{self, Charge, Reached, Seen};
 use crate::budget::usage::Usage;
-use crate::ledger::event::{Confidence, Event, EventKind, SessionRow};
+use crate::ledger::event::{Confidence, Event, EventKind, IdempotencyRow, SessionRow};
 use crate::proxy::counters::Outcome;
 use crate::proxy::identify::Because;
 use crate::proxy::sessions::SESSION_ID_MAX;
@@ -39,6 +39,7 @@ impl Ticket {
         let (source, estimate) = (reservation.source, reservation.estimate);
         let credits = charge.credits();
         let session = self.session_after(charge, &learned);
+        let idempotency = self.made(reached, charge);
         let Some(team) = self.held.team(self.payer.team) else {
             return;
         };
@@ -73,9 +74,20 @@ impl Ticket {
                 outcome(charge),
                 credits,
             );
+            if charge != Charge::Void && self.once.as_ref().is_some_and(|once| once.reposted) {
+                counters.reposted.add(1);
+            }
         }
-        let event = self.event(source, estimate, charge, usage, status, session);
+        let mut event = self.event(source, estimate, charge, usage, status, session);
+        event.idempotency = idempotency;
         self.desk.record(event);
+    }
+
+    /// Lets go of what was held so that the request was made once; the key it used up, if Salesforce may have run it.
+    fn made(&mut self, reached: Reached, charge: Charge) -> Option<Box<IdempotencyRow>> {
+        let may_have_run = !matches!(reached, Reached::Unsent | Reached::Refused { .. });
+        let made = may_have_run || charge != Charge::Void;
+        self.once.as_mut()?.ended(self.facts.request, made)
     }
 
     /// What was used, and its price. An answer that could not be read costs the bound, and one that could no less
@@ -182,6 +194,7 @@ impl Ticket {
             status,
             duration_ms: u32::try_from(elapsed.as_millis()).unwrap_or(u32::MAX),
             session,
+            idempotency: None,
         }
     }
 }

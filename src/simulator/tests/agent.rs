@@ -160,6 +160,28 @@ async fn a_session_serves_one_request_at_a_time() {
 }
 
 #[tokio::test]
+async fn the_same_message_again_runs_again_and_is_billed_again() {
+    let sim = start(Settings::default());
+    let session = open(&sim).await;
+    let cut = [
+        "x-sim-actions: 1",
+        "x-sim-cut-after: 1",
+        "x-sim-chunk-delay-ms: 100",
+    ];
+    let first = ask(&sim, &stream_of(&session), &cut, MESSAGE).await;
+    assert!(!first.complete);
+    let again = ["x-sim-actions: 1", "Last-Event-ID: 1-REQ"];
+    let locked = ask(&sim, &stream_of(&session), &again, MESSAGE).await;
+    assert_eq!(locked.status, 423, "the turn goes on without its reader");
+    until("the first turn ended", || sim.billed().running == 0).await;
+    for _ in 0..2 {
+        let reply = ask(&sim, &stream_of(&session), &again, MESSAGE).await;
+        assert_eq!((reply.status, reply.complete), (200, true));
+    }
+    check("three times one action", &sim, 50, 600);
+}
+
+#[tokio::test]
 async fn sessions_open_and_end_as_documented() {
     let sim = start(Settings::default());
     let path = format!("POST /einstein/ai-agent/v1/agents/{AGENT}/sessions");
