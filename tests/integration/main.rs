@@ -28,6 +28,7 @@ mod export;
 mod formats;
 mod http;
 mod process;
+mod readme;
 mod refusals;
 mod reload;
 mod retention;
