@@ -157,18 +157,16 @@ impl Figures {
         let names = self.teams.iter().map(|team| team.team.len());
         let width = names.max().unwrap_or(0).max(14);
         // Writing to a String cannot fail.
-        for TeamFigures {
-            team,
-            allocation,
-            trips_at,
-        } in &self.teams
-        {
+        for team in &self.teams {
+            let (name, allocation) = (&team.team, team.allocation.to_string());
+            let trips_at = team.trips_at;
             _ = writeln!(
                 text,
-                "  {team:width$}  {allocation:>16} credits, trips at {trips_at}"
+                "  {name:width$}  {allocation:>16} credits, trips at {trips_at}"
             );
         }
         for (name, credits) in self.rest() {
+            let credits = credits.to_string();
             _ = writeln!(text, "  {name:width$}  {credits:>16} credits");
         }
         text

@@ -72,14 +72,15 @@ pub(crate) fn message(
     }
     let links = links(&call.api_url(&state.settings), session, turn.agent());
     let text = call.text();
-    let mut said = Vec::new();
-    if !call.controls.error_frame {
-        for kind in call.controls.says.messages.clone() {
-            said.push(kind.message(&mut call.rng, &text, &actions));
-        }
-    } else if !actions.is_empty() {
-        said.push(Kind::Inform.message(&mut call.rng, &text, &actions));
-    }
+    let kinds = match (call.controls.error_frame, actions.is_empty()) {
+        (false, _) => call.controls.says.messages.clone(),
+        (true, false) => vec![Kind::Inform], // what ran before the error
+        (true, true) => Vec::new(),
+    };
+    let mut said: Vec<_> = kinds
+        .into_iter()
+        .map(|kind| kind.message(&mut call.rng, &text, &actions))
+        .collect();
     if call.controls.error_frame {
         said.push(messages::error(&mut call.rng));
     }

@@ -35,6 +35,9 @@ fn the_figures_of_check() {
     for exact in ["\"allocation\":3500.035,", "\"trips_at\":3150.0315}"] {
         assert!(text.contains(exact), "{exact}: {text}");
     }
+    let table = check(&files, &["check"], 0);
+    let sales = "\n  sales                   3500.035 credits, trips at 3150.0315\n";
+    assert!(table.contains(sales), "figures below one another: {table}");
     let csv = check(&files, &["check", "--format", "csv"], 0);
     let lines: Vec<_> = csv.lines().collect();
     assert_eq!(lines[0], "kind,team,allocation,trips_at");

@@ -36,6 +36,7 @@ mod pacing;
 mod pricing;
 mod process;
 mod rates;
+mod readme;
 mod refusals;
 mod reload;
 mod retention;

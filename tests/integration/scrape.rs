@@ -1,5 +1,6 @@
 //! `/metrics`, probes and the admin API as strangers use them.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -32,27 +33,48 @@ fn promtool_finds_nothing_to_say_about_the_metrics() {
     assert_eq!(String::from_utf8_lossy(&said), "");
 }
 
+/// The words in backticks of a cell, without what is in parentheses.
+fn words(cell: &str) -> BTreeSet<&str> {
+    let cell = cell.split('(').next().unwrap_or_default();
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+/// The labels of a metric's samples; nothing where it has no sample.
+fn labels<'m>(metrics: &'m str, name: &str) -> Option<BTreeSet<&'m str>> {
+    let own = |line: &&str| {
+        let rest = line.strip_prefix("breakerbox_")?.strip_prefix(name)?;
+        let rest = rest.strip_prefix("_bucket").unwrap_or(rest);
+        rest.starts_with(['{', ' ']).then_some(())
+    };
+    let sample = metrics.lines().find(|line| own(line).is_some())?;
+    let pairs = sample.split(['{', '"', ',', ' ']);
+    Some(
+        pairs
+            .filter_map(|part| part.strip_suffix('='))
+            .filter(|label| *label != "le")
+            .collect(),
+    )
+}
+
 #[test]
-fn every_metric_of_the_readme_is_there() {
+fn every_metric_of_the_readme_is_there_with_its_labels() {
     let stage = Stage::on_card("guide", "12_000");
     stage.post(MODEL_PATH, &[("Breakerbox-Key", SALES_KEY)], CHAT);
+    stage.post(MODEL_PATH, &[("Breakerbox-Key", "unknown")], CHAT);
     let metrics = stage.metrics();
     let readme = include_str!("../../README.md");
     let (_, table) = readme.split_once("### Metrics").expect("the table");
     let (table, _) = table.split_once("\n## ").expect("its end");
-    let rows = table.lines().filter(|line| line.starts_with("| `"));
-    let cells = rows.filter_map(|row| row.split('|').nth(1));
-    let names = cells
-        .flat_map(|cell| cell.split('`'))
-        .filter(|name| name.contains('_'));
     // Counted only once something of the kind happened.
-    let rare = ["refusals_total", "shadow_refusals_total", "alerts_total"];
-    for name in names.filter(|name| !rare.contains(name)) {
-        assert!(
-            metrics.contains(&format!("\n# TYPE breakerbox_{name} "))
-                || metrics.starts_with(&format!("# TYPE breakerbox_{name} ")),
-            "{name}"
-        );
+    let rare = ["shadow_refusals_total", "alerts_total"];
+    for row in table.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<_> = row.split('|').collect();
+        for name in words(cells[1])
+            .into_iter()
+            .filter(|name| !rare.contains(name))
+        {
+            assert_eq!(labels(&metrics, name), Some(words(cells[2])), "{name}");
+        }
     }
 }
 

@@ -72,10 +72,9 @@ pub(super) fn run(args: &BackupArgs) -> Result<ExitCode, ExitCode> {
             format::json(&json!({ "folder": folder, "batch": batch, "rows": rows, "files": files }))
         }
         Format::Csv => {
-            let figures = [batch.to_string(), rows.to_string(), files.to_string()];
-            let [batch, rows, files] = figures;
-            let heads = ["folder", "batch", "rows", "files"];
-            csv(heads, [[folder, batch, rows, files]])
+            let [batch, rows] = [batch.to_string(), rows.to_string()];
+            let row = [folder, batch, rows, files.to_string()];
+            csv(["folder", "batch", "rows", "files"], [row])
         }
     });
     Ok(ExitCode::SUCCESS)
