@@ -191,13 +191,20 @@ mod tests {
                 .ok()
                 .map(|command| command.args.settings());
             let want = want.map(|change| {
-                let mut settings = Settings::default();
+                let mut settings = Settings {
+                    needs_credentials: false, // trying a gateway needs no token
+                    ..Settings::default()
+                };
                 change(&mut settings);
                 settings
             });
             assert_eq!(got, want, "{flags}");
         };
         check("", Some(|_| {}));
+        check(
+            "--require-credentials",
+            Some(|s| s.needs_credentials = true),
+        );
         check(
             "--latency 20..80",
             Some(|s| {
