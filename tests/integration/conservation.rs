@@ -43,11 +43,11 @@ fn an_account_changed_behind_the_gateways_back_is_said_with_team_and_difference(
     wait_for("the metric", Duration::from_secs(5), || {
         series(&process.metrics(), DIFFERENCE) == "7"
     });
-    let log = process.log();
-    assert!(
-        log.contains("sales") && log.contains("0.000007") && log.contains("ledger verify"),
-        "{log}"
-    );
+    // Written by a thread of its own.
+    wait_for("the log line", Duration::from_secs(5), || {
+        let log = process.log();
+        log.contains("sales") && log.contains("0.000007") && log.contains("ledger verify")
+    });
 }
 
 /// Longer than an event may be under way, so that counters and ledger are compared at least twice, under load.
