@@ -74,6 +74,17 @@ fn is_blown(reply: &Reply) -> bool {
     }
 }
 
+/// A grant that took too long says nothing of the fuse: such a call is made again.
+fn call_until_granted(connection: &mut Connection, headers: &[(&str, &str)]) -> Reply {
+    let call = || {
+        let reply = connection.call("POST", MODEL_PATH, headers, CHAT);
+        reply.expect("an answer")
+    };
+    let late = |reply: &Reply| reply.refusal() == Some("ledger_unavailable");
+    let granted = iter::repeat_with(call).find(|reply| !late(reply));
+    granted.expect("repeated until then")
+}
+
 fn retry_after(reply: &Reply) -> u64 {
     let seconds = reply.header("retry-after").expect("Retry-After");
     seconds.parse().expect("seconds")
@@ -185,14 +196,8 @@ fn sixty_four_clients_never_pass_a_fuse_together() {
                 let headers = [KEY, LARGE, ("Breakerbox-Class", class)];
                 let mut connection = Connection::open(stage.proxy());
                 for _ in 0..20 {
-                    let mut call = || {
-                        let reply = connection.call("POST", MODEL_PATH, &headers, CHAT);
-                        reply.expect("an answer")
-                    };
-                    // A grant that took too long says nothing of the fuse.
-                    let late = |reply: &Reply| reply.refusal() == Some("ledger_unavailable");
-                    let reply = iter::repeat_with(&mut call).find(|reply| !late(reply));
-                    let has_passed = !is_blown(&reply.expect("an answer"));
+                    let reply = call_until_granted(&mut connection, &headers);
+                    let has_passed = !is_blown(&reply);
                     passed.fetch_add(u64::from(has_passed), Ordering::Relaxed);
                 }
             });
