@@ -4,11 +4,15 @@
 //! ledger's read-only connection; what changes something is handed to the one owner of changes.
 
 mod alerts;
+mod asked;
+mod audit;
 mod config;
 mod decisions;
 mod guard;
 mod health;
+mod mode;
 mod money;
+mod overrides;
 mod pool;
 mod teams;
 mod usage;
@@ -38,6 +42,12 @@ pub fn router(control: Arc<Control>) -> Router {
         .route("/api/v1/pool", get(pool::show))
         .route("/api/v1/teams", get(teams::list))
         .route("/api/v1/teams/{team}", get(teams::show))
+        .route("/api/v1/teams/{team}/override", post(overrides::make))
+        .route("/api/v1/teams/{team}/overrides", get(overrides::of_team))
+        .route("/api/v1/overrides", get(overrides::list))
+        .route("/api/v1/overrides/{id}/end", post(overrides::end))
+        .route("/api/v1/mode", post(mode::set).get(mode::show))
+        .route("/api/v1/audit", get(audit::list))
         .route("/api/v1/usage", get(usage::show))
         .route("/api/v1/alerts", get(alerts::list))
         .route("/api/v1/decisions", get(decisions::newest))

@@ -5,7 +5,9 @@
 pub mod build;
 pub mod conservation;
 pub mod control;
+pub mod overrides;
 pub mod periods;
+mod status;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -20,6 +22,7 @@ use tokio::sync::watch as wanted;
 
 use self::build::{BuildError, Builder};
 use self::control::{Control, Owner};
+use self::overrides::Overrides;
 use self::periods::PeriodClock;
 use crate::admin;
 use crate::clock;
@@ -125,7 +128,9 @@ impl Gateway {
         let calendar = checked.allocations.pool.calendar.clone();
         let period = clock.current(&calendar, now).ok_or(StartError::NoPeriod)?;
         let mut builder = Builder::new(ledger.clone(), count);
+        builder.overrides = Overrides::restored(ledger.open_overrides()?);
         let snapshot = builder.build(checked, &period, None, now)?;
+        ledger.config_used(control::used(&snapshot), now)?;
         let shared = Arc::new(Shared {
             presences: ArcSwap::from_pointee(builder.presences()),
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
@@ -322,7 +327,10 @@ fn spawn_control(
 async fn serve_admin(control: Arc<Control>, listeners: Listeners) {
     let serve = |listener: StdListener, router: axum::Router| async move {
         let served = match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => axum::serve(listener, router).await,
+            Ok(listener) => {
+                let service = router.into_make_service_with_connect_info::<SocketAddr>();
+                axum::serve(listener, service).await
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = served {

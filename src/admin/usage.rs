@@ -7,12 +7,10 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::problem;
+use super::{asked, problem};
 use crate::clock;
 use crate::gateway::control::Control;
 use crate::ledger::query::{Dimension, UsageQuery, UsageRow};
@@ -48,7 +46,7 @@ fn query(control: &Control, asked: &Asked) -> Result<UsageQuery, String> {
     let zone = snapshot.checked.allocations.pool.calendar.zone().clone();
     let at = |text: &Option<String>, usual: Timestamp| match text.as_deref() {
         None | Some("") => Ok(usual),
-        Some(text) => instant(text, &zone),
+        Some(text) => asked::instant(text, &zone),
     };
     let from = at(&asked.from, snapshot.live.books.period.start)?;
     let to = at(&asked.to, clock::now())?;
@@ -72,22 +70,6 @@ fn query(control: &Control, asked: &Asked) -> Result<UsageQuery, String> {
         group_by: dimensions.collect::<Result<_, _>>()?,
         zone,
     })
-}
-
-/// An instant, or a day in the pool's zone.
-fn instant(text: &str, zone: &TimeZone) -> Result<Timestamp, String> {
-    let day = || {
-        Some(
-            text.parse::<Date>()
-                .ok()?
-                .to_zoned_datetime(zone.clone())
-                .ok()?
-                .timestamp(),
-        )
-    };
-    // A plus in a query string is a space.
-    let at = text.replace(' ', "+").parse().ok().or_else(day);
-    at.ok_or_else(|| format!("{text:?} is no time; write 2026-11-01 or 2026-11-01T00:00:00Z"))
 }
 
 fn told(row: UsageRow, dimensions: &[Dimension]) -> Value {

@@ -11,17 +11,20 @@ use foldhash::fast::FixedState;
 use http::HeaderValue;
 use jiff::Timestamp;
 
+use super::overrides::{Given, Overrides, plus};
 use crate::budget::allocation::{self, OverAllocated};
 use crate::budget::books::{PoolLimits, TeamBooks, TeamLimits};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::{Class, Source};
 use crate::budget::percent::Percent;
-use crate::budget::period::Period;
+use crate::budget::period::{Period, PeriodName};
 use crate::budget::throttle::Throttle;
 use crate::config::checked::{Checked, Named, OnBound, Tags, Team, Upstream};
 use crate::ledger::event::TeamId;
 use crate::ledger::live::LivePeriod;
+use crate::ledger::overrides::Effect;
 use crate::ledger::periods::{AllocationFact, PeriodFacts};
+use crate::ledger::unlocked::Records;
 use crate::ledger::{Ledger, LedgerError};
 use crate::proxy::snapshot::{
     KeyEntry, NamedEntry, Presence, Snapshot, TeamEntry, UNATTRIBUTED, UpstreamEntry,
@@ -45,19 +48,24 @@ pub enum BuildError {
 
 /// Builds snapshots; remembers the teams it has seen.
 #[derive(Debug)]
-pub struct Builder {
-    ledger: Ledger,
+pub struct Builder<R = Ledger> {
+    /// What people decided; what of it is in force is chosen with every snapshot.
+    pub overrides: Overrides,
+    records: R,
     workers: usize,
     presences: HashMap<TeamId, Arc<Presence>>,
+    recorded: Option<(PeriodName, Vec<AllocationFact>)>,
 }
 
-impl Builder {
+impl<R: Records> Builder<R> {
     /// A builder for so many workers.
-    pub fn new(ledger: Ledger, workers: usize) -> Self {
+    pub fn new(records: R, workers: usize) -> Self {
         Self {
-            ledger,
+            overrides: Overrides::default(),
+            records,
             workers,
             presences: HashMap::new(),
+            recorded: None,
         }
     }
 
@@ -98,7 +106,9 @@ impl Builder {
         let previous_period = previous.filter(|previous| previous.live.books.period == *period);
         let live = match previous_period {
             Some(previous) => Arc::clone(&previous.live),
-            None => self.ledger.period(period, &facts(&checked, &pool_limits))?,
+            None => self
+                .records
+                .period(period, &facts(&checked, &pool_limits))?,
         };
         let presences = checked.allocations.teams.iter();
         let presences = presences.map(|team| self.presence(&team.name));
@@ -108,12 +118,24 @@ impl Builder {
             .map(|team| live.carried_by(team.id))
             .collect();
         grow(&mut pool_limits, live.carried_to_buffer(), &carried);
+        let whole_buffer = pool_limits.buffer;
+        let overrides = self.overrides.live(period, now);
+        let enforce = checked.gateway.mode.enforce
+            && !overrides.iter().any(|row| row.effect == Effect::Shadow);
         let mut teams = Vec::with_capacity(checked.allocations.teams.len().saturating_add(1));
-        let allocations = split.allocations.iter().zip(&carried);
-        for (team, (allocation, more)) in checked.allocations.teams.iter().zip(allocations) {
-            let allocation = plus(*allocation, *more);
-            let limits = team_limits(team, allocation, pool_limits.buffer);
-            let entry = self.entry(team, limits, &live, checked.gateway.mode.enforce)?;
+        let configured = checked.allocations.teams.iter().zip(&presences);
+        for ((team, presence), (allocation, more)) in
+            configured.zip(split.allocations.iter().zip(&carried))
+        {
+            let given = Given::to(presence.id, &overrides);
+            given.fund(&mut pool_limits);
+            let allocation = plus(plus(*allocation, *more), given.credits());
+            let limits = given.hold(team_limits(team, allocation, whole_buffer));
+            let entry = TeamEntry {
+                by_override: given.credits(),
+                held: given.held,
+                ..self.entry(team, limits, &live, enforce)?
+            };
             teams.push(kept(entry, team, previous, previous_period));
         }
         teams.push(self.unattributed(&live)?);
@@ -131,6 +153,8 @@ impl Builder {
             live,
             teams,
             checked,
+            overrides,
+            enforce,
         })
     }
 
@@ -151,6 +175,8 @@ impl Builder {
                 .unwrap_or(HeaderValue::from_static("")),
             books,
             limits,
+            by_override: MicroCredits::ZERO,
+            held: None,
             throttle: Arc::new(Throttle::per_minute(team.throttle_per_minute)),
             class: team.class,
             enforce: enforce && team.enforce,
@@ -178,6 +204,8 @@ impl Builder {
                 buffer_max: nothing,
                 emergency: nothing,
             },
+            by_override: nothing,
+            held: None,
             throttle: Arc::new(Throttle::per_minute(std::num::NonZeroU32::MIN)),
             class: Some(Class::Standard),
             enforce: false,
@@ -189,7 +217,7 @@ impl Builder {
     }
 
     fn presence(&mut self, name: &str) -> Result<Arc<Presence>, LedgerError> {
-        let id = self.ledger.team(name)?;
+        let id = self.records.team(name)?;
         let workers = self.workers;
         let presence = self
             .presences
@@ -198,8 +226,9 @@ impl Builder {
         Ok(Arc::clone(presence))
     }
 
+    /// Writes down what teams may spend, unless it was before: what only ends shadow needs no disk.
     fn record(
-        &self,
+        &mut self,
         checked: &Checked,
         period: &Period,
         teams: &[TeamEntry],
@@ -211,11 +240,18 @@ impl Builder {
             .map(|(entry, team)| AllocationFact {
                 team: entry.id,
                 allocation: entry.limits.allocation,
+                by_override: entry.by_override,
                 tags: json(&team.tags).unwrap_or_else(|| Arc::from("{}")),
             })
             .collect();
-        self.ledger
-            .record_allocations(period.name, &facts, now, &checked.hash)
+        let recorded = Some((period.name, facts));
+        if let Some((_, facts)) = recorded.as_ref().filter(|_| recorded != self.recorded) {
+            let hash = &checked.hash;
+            self.records
+                .record_allocations(period.name, facts, now, hash)?;
+        }
+        self.recorded = recorded;
+        Ok(())
     }
 }
 
@@ -227,12 +263,7 @@ fn grow(limits: &mut PoolLimits, to_buffer: MicroCredits, to_teams: &[MicroCredi
     limits.trip_at = limits.trip.of(limits.month);
 }
 
-fn plus(amount: MicroCredits, more: MicroCredits) -> MicroCredits {
-    amount.checked_add(more).unwrap_or(MicroCredits::MAX)
-}
-
-/// What a reload leaves as it is: slots at the same rate, tag values in the same period. More allocation brings
-/// the shown breaker back to what is committed.
+/// What a reload leaves as it is: slots at the same rate, tag values in the same period.
 fn kept(
     mut entry: TeamEntry,
     team: &Team,
@@ -244,25 +275,15 @@ fn kept(
             .teams
             .iter()
             .find(|before| before.id == entry.id)?;
-        Some((
-            Arc::clone(&before.throttle),
-            Arc::clone(&before.tag_values),
-            before.limits,
-        ))
+        Some((Arc::clone(&before.throttle), Arc::clone(&before.tag_values)))
     };
-    if let Some((throttle, _, _)) = find(previous)
+    if let Some((throttle, _)) = find(previous)
         && throttle.rate_per_minute() == team.throttle_per_minute
     {
         entry.throttle = throttle;
     }
-    if let Some((_, tag_values, limits)) = find(same_period) {
+    if let Some((_, tag_values)) = find(same_period) {
         entry.tag_values = tag_values;
-        if entry.limits.trip_at > limits.trip_at || entry.limits.allocation > limits.allocation {
-            entry
-                .books
-                .shown
-                .recompute(entry.limits.breaker(entry.books.own.committed()));
-        }
     }
     entry
 }

@@ -2,18 +2,20 @@
 //!
 //! A reload is read, checked, compared and built before anything is visible; then one swap shows it.
 
+mod changing;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use jiff::Timestamp;
-use serde::Serialize;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::build::Builder;
 use super::conservation::{Conservation, Conserved};
+use super::overrides::{self, Change, NotChanged};
 use super::periods::PeriodClock;
+pub use super::status::{RejectedConfig, Reloaded, Status};
 use crate::alerts::Watcher;
 use crate::clock;
 use crate::config::changes::Changes;
@@ -23,9 +25,12 @@ use crate::config::faults::Warnings;
 use crate::config::load::{self, Files, Sources};
 use crate::config::watch::{Content, Watch};
 use crate::ledger::event::RequestId;
+use crate::ledger::overrides::Override;
+use crate::ledger::trace::ConfigUsed;
 use crate::metrics::Elsewhere;
 use crate::proxy::decision::{Decision, Decisions};
 use crate::proxy::desk::Shared;
+use crate::proxy::snapshot::Snapshot;
 
 /// How often periods, clock and alerts are looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -49,58 +54,12 @@ pub struct Control {
     decisions: std::sync::Mutex<Decisions>,
 }
 
-/// Where the process stands.
-#[derive(Clone, Debug)]
-pub struct Status {
-    /// The hash of the configuration in force.
-    pub config_hash: String,
-    /// When it was read.
-    pub loaded_at: Timestamp,
-    /// Since the start.
-    pub reloads_accepted: u64,
-    /// Since the start.
-    pub reloads_rejected: u64,
-    /// The last configuration that was not taken, while the one in force is older.
-    pub last_rejected: Option<RejectedConfig>,
-    /// What is legal and suspicious in the configuration in force.
-    pub warnings: Vec<String>,
-    /// Why the period is held.
-    pub held: Option<String>,
-    /// Alerts raised by this process.
-    pub alerts: Vec<(Arc<str>, &'static str, u64)>,
-}
-
-/// A configuration that was not taken.
-#[derive(Clone, Debug, Serialize)]
-pub struct RejectedConfig {
-    /// When.
-    pub at: String,
-    /// Every fault, with its place.
-    pub faults: Vec<String>,
-}
-
-/// What became of a reload.
-#[derive(Debug)]
-pub enum Reloaded {
-    /// In force.
-    Accepted {
-        /// What it changed.
-        changes: Vec<String>,
-        /// What is suspicious in it.
-        warnings: Vec<String>,
-    },
-    /// The files are what they were.
-    Unchanged,
-    /// Nothing changed.
-    Rejected {
-        /// Every fault, with its place.
-        faults: Vec<String>,
-    },
-}
-
-struct Question {
-    force: bool,
-    reply: oneshot::Sender<Reloaded>,
+enum Question {
+    Reload(bool, oneshot::Sender<Reloaded>),
+    Change(
+        Box<Change>,
+        oneshot::Sender<Result<Arc<Override>, NotChanged>>,
+    ),
 }
 
 /// The owner; runs on the control thread.
@@ -120,6 +79,10 @@ struct Taker {
     was_writing: bool,
     in_force: [u8; 32],
     looks: u32,
+    /// The ledger may hold others than the builder has.
+    overrides_unsure: bool,
+    /// Before this no end of an override is written down: it just could not be.
+    ends_paused_until: Option<Instant>,
 }
 
 /// A control and its owner.
@@ -161,6 +124,8 @@ pub fn new(
         builder,
         clock,
         looks: 0,
+        overrides_unsure: false,
+        ends_paused_until: None,
     };
     (
         control,
@@ -181,7 +146,16 @@ impl Control {
     /// Reads all files again; `None` while the process stops.
     pub async fn reload(&self, force: bool) -> Option<Reloaded> {
         let (reply, answer) = oneshot::channel();
-        self.questions.send(Question { force, reply }).await.ok()?;
+        let question = Question::Reload(force, reply);
+        self.questions.send(question).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Makes or ends an override; `None` while the process stops.
+    pub async fn change(&self, change: Change) -> Option<Result<Arc<Override>, NotChanged>> {
+        let (reply, answer) = oneshot::channel();
+        let question = Question::Change(Box::new(change), reply);
+        self.questions.send(question).await.ok()?;
         answer.await.ok()
     }
 
@@ -262,11 +236,15 @@ impl Owner {
                 Some(()) = hangup.recv() => {
                     let _said = taker.take(watch.reread().await, false);
                 }
-                Some(Question { force, reply }) = questions.recv() => {
-                    let reloaded = taker.take(watch.reread().await, force);
-                    // Whoever asked may have gone; the outcome is in log, metric and status as well.
-                    let _gone = reply.send(reloaded);
-                }
+                // Whoever asked may have gone; the outcome is in log, metric and status as well.
+                Some(question) = questions.recv() => match question {
+                    Question::Reload(force, reply) => {
+                        let _gone = reply.send(taker.take(watch.reread().await, force));
+                    }
+                    Question::Change(change, reply) => {
+                        let _gone = reply.send(taker.change(*change));
+                    }
+                },
                 _ = looks.tick() => taker.look(),
             }
         }
@@ -291,7 +269,7 @@ impl Taker {
             Ok(checked) => checked,
             Err(faults) => return self.reject(faults.lines()),
         };
-        let before = self.control.shared.snapshot.load_full();
+        let (before, now) = (self.control.shared.snapshot.load_full(), clock::now());
         if let Some(reason) = reject_reason(&before.checked, &checked, force) {
             return self.reject(vec![reason]);
         }
@@ -307,6 +285,9 @@ impl Taker {
         let warnings = warnings.lines();
         let snapshot = self.control.shared.snapshot.load_full();
         tracing::info!(hash = &*snapshot.config_hash, "configuration accepted");
+        if let Err(error) = self.control.shared.ledger.config_used(used(&snapshot), now) {
+            tracing::warn!(%error, "which configuration is in force cannot be written down");
+        }
         self.control.publish(|status| {
             status.reloads_accepted = status.reloads_accepted.saturating_add(1);
             status.config_hash = snapshot.config_hash.to_string();
@@ -347,28 +328,21 @@ impl Taker {
             .shared
             .presences
             .store(Arc::new(self.builder.presences()));
-        self.control.shared.snapshot.store(Arc::new(snapshot));
+        let snapshot = Arc::new(snapshot);
+        self.control.shared.snapshot.store(Arc::clone(&snapshot));
+        overrides::follow(&before, &snapshot);
         Ok(())
     }
 
-    /// Periods, clock, alerts.
+    /// Periods, clock, overrides, alerts.
     fn look(&mut self) {
         let now = clock::now();
-        let snapshot = self.control.shared.snapshot.load_full();
-        let period = self
-            .clock
-            .current(&snapshot.checked.allocations.pool.calendar, now);
-        if period.is_some_and(|period| period.start > snapshot.live.books.period.start) {
-            match self.show(Arc::clone(&snapshot.checked)) {
-                Ok(()) => {
-                    tracing::info!(period = %period.map_or_else(String::new, |p| p.name.to_string()), "a new period began")
-                }
-                Err(error) => {
-                    tracing::error!(error, "the new period cannot be opened; trying again")
-                }
-            }
-        }
+        self.advance(now);
         let health = self.control.shared.ledger.health();
+        if health.writing {
+            self.look_at_overrides(now);
+        }
+        let snapshot = self.control.shared.snapshot.load_full();
         if self.was_writing && !health.writing {
             let error = health.last_error.unwrap_or_default();
             tracing::error!(
@@ -393,6 +367,14 @@ impl Taker {
         if self.looks.rem_euclid(EXPIRE_EVERY_LOOKS) == 0 {
             self.control.shared.sessions.expire(now);
         }
+    }
+}
+
+/// What is written down of the configuration in force.
+pub(super) fn used(snapshot: &Snapshot) -> ConfigUsed {
+    ConfigUsed {
+        hash: snapshot.config_hash.to_string(),
+        rate_card: snapshot.card.name.clone(),
     }
 }
 

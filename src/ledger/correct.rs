@@ -11,8 +11,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::event::{Confidence, Event, EventKind, RequestId, TeamId};
 use super::rows::millis;
-use super::stored::{COLUMNS, EventRef, Stored};
-use super::{LedgerError, OpenError, days, sqlite};
+use super::stored::{EventRef, Stored};
+use super::{LedgerError, OpenError, days, sqlite, trace};
 use crate::budget::credits::MicroCredits;
 use crate::budget::usage::Usage;
 use crate::salesforce::NamedKind;
@@ -43,31 +43,17 @@ pub fn find(
         if !file.exists() {
             return Err(none("there are no events of that day"));
         }
-        return read(&file, event)?.ok_or_else(|| none("that day has no such row"));
+        return trace::read(&file, event)?.ok_or_else(|| none("that day has no such row"));
     }
     let request = RequestId::parse(text).filter(|request| request.0 != 0).ok_or_else(|| {
         none("no event; write its request id (32 hex digits) or its day and row, as in 2026-11-24.17")
     })?;
-    let all = days::list(&folder);
-    for (at, file) in all.iter().rev().enumerate() {
-        progress(at, all.len(), &days::name(file.day));
-        let connection = days::open_to_read(&file.path)?;
-        let sql = "SELECT id FROM event WHERE request = ? AND kind <> 5 ORDER BY id DESC LIMIT 1";
-        let row = connection.query_row(sql, [request.0.to_be_bytes()], |row| row.get(0));
-        if let Some(row) = row.optional()? {
-            let event = EventRef { day: file.day, row };
-            return read(&file.path, event)?.ok_or_else(|| none("it was dropped meanwhile"));
-        }
-    }
-    Err(none("no event has this request id, in no day that is kept"))
-}
-
-fn read(file: &Path, event: EventRef) -> Result<Option<Stored>, OpenError> {
-    let connection = days::open_to_read(file)?;
-    let sql =
-        format!("SELECT {COLUMNS} FROM event e LEFT JOIN team t ON t.id = e.team WHERE e.id = ?");
-    let stored = connection.query_row(&sql, [event.row], |row| Stored::read(event.day, row));
-    Ok(stored.optional()?)
+    let mut going = |at: usize, of: usize, day: &str| {
+        progress(at, of, day);
+        true
+    };
+    trace::find(path, request, &mut going)?
+        .ok_or_else(|| none("no event has this request id, in no day that is kept"))
 }
 
 /// Writes down that an event shall have cost `credits`. The number of the wish.
@@ -137,7 +123,7 @@ impl Open {
     ) -> Result<Option<(Event, String)>, OpenError> {
         let file = days::path(folder, self.event.day);
         let Some(stored) = (match file.exists() {
-            true => read(&file, self.event)?,
+            true => trace::read(&file, self.event)?,
             false => None,
         }) else {
             return Ok(None);

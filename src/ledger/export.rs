@@ -103,7 +103,8 @@ pub fn export(
     Ok(exported)
 }
 
-fn open(path: &Path) -> Result<rusqlite::Connection, LedgerError> {
+/// `breakerbox.db`, to read; it must be there, and as this version writes it.
+pub(super) fn open(path: &Path) -> Result<rusqlite::Connection, LedgerError> {
     std::fs::metadata(path).map_err(|cause| OpenError::Unreadable {
         path: path.to_owned(),
         cause,

@@ -310,7 +310,7 @@ fn nothing_that_is_not_a_sound_ledger_of_ours_is_opened() {
     };
     check(
         &run("PRAGMA user_version = 99"),
-        "schema 99, this breakerbox knows up to 4",
+        &format!("schema 99, this breakerbox knows up to {}", schema::MAIN),
     );
     check(&run("PRAGMA application_id = 1"), "no ledger of breakerbox");
     let damage = |path: &Path| {
@@ -445,6 +445,7 @@ fn usage_is_summed_by_what_is_asked_for() {
     let facts = AllocationFact {
         team,
         allocation: micros(1),
+        by_override: MicroCredits::ZERO,
         tags: r#"{"cost_center":"4100"}"#.into(),
     };
     ledger
@@ -524,6 +525,7 @@ fn a_ledger_of_version_1_is_brought_up_to_date_and_is_sound() {
     let main = sqlite::open(&bench.path(), false).unwrap();
     main.execute_batch(
         "DROP TABLE event_day; DROP TABLE rollup_team; DROP TABLE carried; DROP TABLE dropped_day; DROP TABLE correction;
+         DROP TABLE audit; DROP TABLE override; DROP TABLE config_used; ALTER TABLE allocation DROP COLUMN by_override;
          ALTER TABLE account DROP COLUMN folded; ALTER TABLE account DROP COLUMN folded_rows;
          DELETE FROM meta WHERE key = 'days_counted';
          UPDATE account SET settled = 7, granted = 7;

@@ -12,11 +12,13 @@ use tokio::time::{Instant, timeout_at};
 use super::desk::Desk;
 use super::identify::{Because, Payer};
 use super::refusal::{Refusal, Refused};
-use super::snapshot::{Held, TeamEntry};
-use crate::budget::books::{Ask, Denied, Reservation};
+use super::snapshot::{Held, HeldBreaker, Snapshot, TeamEntry};
+use crate::budget::admission::OnTrip;
+use crate::budget::books::{Ask, Denied, Reservation, TeamLimits};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::Class;
 use crate::budget::settlement::Quote;
+use crate::ledger::overrides::Hold;
 
 /// How long a request waits for its grant to be written down (design.md, section 3).
 pub const GRANT_WAIT: Duration = Duration::from_millis(250);
@@ -72,6 +74,13 @@ pub async fn admit(
             let mut refused = refused(payer, refusal.into());
             refused.view = Some(*view);
             refused.retry_after = wait.get();
+            if let Some(held) = held_open(team, &refused) {
+                refused.detail = format!(
+                    "a person holds the team's breaker open: override {}",
+                    held.by
+                )
+                .into();
+            }
             if team.enforce {
                 return Err(refused);
             }
@@ -216,7 +225,7 @@ impl Drop for ByName<'_> {
 }
 
 /// Whole credits this class may still spend, for `Breakerbox-Remaining`.
-pub fn remaining(held: &Held, team: &TeamEntry, class: Class) -> i64 {
+pub fn remaining(held: &Snapshot, team: &TeamEntry, class: Class) -> i64 {
     let (limits, pool, books) = (&team.limits, &held.pool, &held.live.books);
     let left = |limit: MicroCredits, committed: MicroCredits| {
         limit
@@ -231,7 +240,7 @@ pub fn remaining(held: &Held, team: &TeamEntry, class: Class) -> i64 {
         Class::Background => left(limits.trip_at, own)
             .min(pool_left(pool.trip_at))
             .min(year),
-        Class::Standard => left(limits.allocation, own)
+        Class::Standard => left(most_standard(limits), own)
             .min(pool_left(pool.month))
             .min(year),
         Class::Critical => {
@@ -252,9 +261,34 @@ pub fn remaining(held: &Held, team: &TeamEntry, class: Class) -> i64 {
     spendable.whole_credits()
 }
 
+/// Slots lead up to the allocation; without them the trip point is the end.
+fn most_standard(limits: &TeamLimits) -> MicroCredits {
+    match limits.on_trip {
+        OnTrip::Throttle => limits.allocation,
+        OnTrip::Reject => limits.trip_at,
+    }
+}
+
+/// The hold on a breaker that a refusal is due to.
+fn held_open(team: &TeamEntry, refused: &Refused) -> Option<HeldBreaker> {
+    let held = team.held.filter(|held| held.hold == Hold::Open);
+    held.filter(|_| refused.refusal == Refusal::TeamBreakerOpen)
+}
+
+/// When what a budget refusal is due to ends: with the period, or with the hold on a breaker.
+pub fn ends(held: &Snapshot, refused: &Refused) -> Timestamp {
+    let period = held.live.books.period.end;
+    let team = refused.team.and_then(|at| held.team(at));
+    let hold = team.and_then(|team| held_open(team, refused));
+    hold.map_or(period, |hold| hold.until.min(period))
+}
+
 /// When a refusal may turn into an answer: seconds, at least 1, at most `most`.
-pub fn retry_after(held: &Held, refused: &Refused, now: Timestamp, most: Duration) -> u64 {
-    let budget = || Duration::from_secs(held.live.books.period.seconds_left(now));
+pub fn retry_after(held: &Snapshot, refused: &Refused, now: Timestamp, most: Duration) -> u64 {
+    let budget = || {
+        let left = ends(held, refused).duration_since(now);
+        Duration::try_from(left).unwrap_or_default()
+    };
     let until = match refused.refusal {
         Refusal::Throttled => refused.retry_after.unwrap_or(Duration::from_secs(1)),
         refusal if refusal.is_budget() => budget(),

@@ -362,7 +362,7 @@ impl Exchange {
             Ok(payer) => return Ok(payer),
             Err(refused) => refused,
         };
-        let shadow = !self.held.checked.gateway.mode.enforce && refused.refusal.shadowed();
+        let shadow = !self.held.enforce && refused.refusal.shadowed();
         let is_free = terms.is_free() && refused.refusal.shadowed();
         if !shadow && !is_free {
             return Err(refused);

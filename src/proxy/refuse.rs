@@ -266,7 +266,7 @@ impl Told<'_> {
         };
         if let Some(team) = self.team {
             let figures = team.books.own.figures();
-            let (end, number) = (self.held.live.books.period.end, |credits| {
+            let (end, number) = (admit::ends(self.held, self.refused), |credits| {
                 serde_json::to_value(credits)
             });
             object.insert("team".into(), json!(&*team.name));

@@ -223,10 +223,7 @@ impl Ticket {
                     .books
                     .settle(&team.books, reservation, credits);
                 if credits > estimate {
-                    self.held
-                        .live
-                        .books
-                        .show(&team.books, &team.limits, &self.held.pool);
+                    self.show(team);
                 }
             }
         }
@@ -245,6 +242,18 @@ impl Ticket {
         }
         let event = self.event(source, estimate, charge, usage, status, session);
         self.desk.record(event);
+    }
+
+    /// By the limits in force now: a person, or a reload, may have given more since it was admitted.
+    fn show(&self, team: &TeamEntry) {
+        let newest = self.desk.held();
+        let same_period = newest.live.books.period == self.held.live.books.period;
+        let mut teams = newest.teams.iter().filter(|_| same_period);
+        let (limits, pool) = match teams.find(|now| now.id == team.id) {
+            Some(now) => (&now.limits, &newest.pool),
+            None => (&team.limits, &self.held.pool),
+        };
+        self.held.live.books.show(&team.books, limits, pool);
     }
 
     /// What was used, and its price. An answer that could not be read costs what the request says, or the bound.
