@@ -8,6 +8,7 @@ mod asked;
 mod audit;
 mod config;
 mod decisions;
+mod explain;
 mod guard;
 mod health;
 mod mode;
@@ -16,11 +17,13 @@ mod overrides;
 mod pool;
 mod teams;
 mod usage;
+mod why;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -34,6 +37,11 @@ use crate::gateway::control::Control;
 const AT_ONCE: usize = 64;
 /// The longest an admin request may take: a year's usage by hour.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The most of a body: a decision with its reason.
+const BODY_BYTES: usize = 64 << 10;
+/// The most of a request that is asked about, and its answer.
+const EXPLAIN_BYTES: usize = 4 << 20;
 
 /// Everything the admin listener serves.
 pub fn router(control: Arc<Control>) -> Router {
@@ -52,9 +60,15 @@ pub fn router(control: Arc<Control>) -> Router {
         .route("/api/v1/alerts", get(alerts::list))
         .route("/api/v1/decisions", get(decisions::newest))
         .route("/api/v1/decisions/{id}", get(decisions::show))
+        .route("/api/v1/why/{id}", get(why::show))
+        .route(
+            "/api/v1/explain",
+            post(explain::show).layer(DefaultBodyLimit::max(EXPLAIN_BYTES)),
+        )
         .route("/api/v1/config", get(config::show))
         .route("/api/v1/config/reload", post(config::reload))
         .route("/metrics", get(health::metrics))
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
         .layer(axum::middleware::from_fn(guard::local_only))
         .layer(axum::middleware::from_fn(within_time))
         .layer(layers);

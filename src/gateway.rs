@@ -5,9 +5,11 @@
 pub mod build;
 pub mod conservation;
 pub mod control;
+pub mod offline;
 pub mod overrides;
 pub mod periods;
 mod status;
+pub mod why;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};

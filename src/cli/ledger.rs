@@ -1,5 +1,6 @@
 //! `breakerbox ledger`.
 
+mod audit;
 mod backup;
 mod correct;
 mod export;
@@ -9,11 +10,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
 use super::{NO, USAGE, complain, print};
 use crate::clock;
 use crate::config::checked::Checked;
-use crate::config::load::{self, Files, Sources};
 
 /// The ledger's own commands.
 #[derive(Debug, Args)]
@@ -33,6 +36,8 @@ enum LedgerCommand {
     Verify(verify::VerifyArgs),
     /// Every event of a time, one line each: CSV, or CloudEvents as JSON lines.
     Export(export::ExportArgs),
+    /// Who decided what, when and why: overrides, mode, corrections, clocks, configurations.
+    Audit(audit::AuditArgs),
     /// Say what an event shall have cost: by a line of its own, never by changing what was written.
     Correct(correct::CorrectArgs),
     /// Copy the ledger into a folder, beside a running `serve` or without one, and check the copy.
@@ -59,14 +64,10 @@ struct ConfigArgs {
 impl ConfigArgs {
     /// The configuration, or the exit code after its faults were said.
     fn read(&self) -> Result<Checked, ExitCode> {
-        let files = Files::read(&Sources::new(self.config.clone()));
-        match files.and_then(|files| load::check(&files, clock::now())) {
-            Ok((checked, _)) => Ok(checked),
-            Err(faults) => {
-                complain(&format!("{faults}\n"));
-                Err(ExitCode::from(USAGE))
-            }
-        }
+        super::checked(&self.config).map_err(|faults| {
+            complain(&format!("{faults}\n"));
+            ExitCode::from(USAGE)
+        })
     }
 
     /// The ledger's file.
@@ -80,6 +81,7 @@ pub fn run(args: &LedgerArgs) -> ExitCode {
     let done = match &args.command {
         LedgerCommand::Verify(args) => verify::run(args),
         LedgerCommand::Export(args) => export::run(args),
+        LedgerCommand::Audit(args) => audit::run(args),
         LedgerCommand::Correct(args) => correct::run(args),
         LedgerCommand::Backup(args) => backup::run(args),
         LedgerCommand::Restore(args) => backup::restore(args),
@@ -101,10 +103,12 @@ fn refuse(error: impl std::fmt::Display) -> ExitCode {
     ExitCode::from(NO)
 }
 
-/// A cell of a CSV: quoted where it must be (RFC 4180).
-fn quoted(cell: &str) -> String {
-    match cell.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", cell.replace('"', "\"\"")),
-        false => cell.to_owned(),
-    }
+/// An instant, or a day in the pool's zone.
+fn instant(text: &str, zone: &TimeZone) -> Result<Timestamp, String> {
+    let day = || {
+        let date: Date = text.parse().ok()?;
+        Some(date.to_zoned_datetime(zone.clone()).ok()?.timestamp())
+    };
+    let at = text.parse().ok().or_else(day);
+    at.ok_or_else(|| format!("{text:?} is no time; write 2026-11-01 or 2026-11-01T00:00:00Z"))
 }

@@ -13,7 +13,7 @@ use super::desk::Desk;
 use super::identify::{Because, Payer};
 use super::refusal::{Refusal, Refused};
 use super::snapshot::{Held, HeldBreaker, Snapshot, TeamEntry};
-use crate::budget::admission::OnTrip;
+use crate::budget::admission::{BudgetRefusal, OnTrip, View};
 use crate::budget::books::{Ask, Denied, Reservation, TeamLimits};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::Class;
@@ -52,12 +52,7 @@ pub async fn admit(
         .team(payer.team)
         .ok_or_else(|| Refused::new(Refusal::Unattributed, "no such team"))?;
     let by_name = ByName::enter(team, payer)?;
-    let ask = Ask {
-        class: payer.class,
-        estimate: quote.estimate,
-        bound: quote.bound,
-        continued: may_continue && team.finish_conversations && payer.class == Class::Standard,
-    };
+    let ask = asks(team, payer, quote, may_continue);
     let wait = Cell::new(None);
     let slot = || {
         team.throttle
@@ -71,16 +66,7 @@ pub async fn admit(
         Ok(reservation) => (reservation, None),
         Err(Denied::GrantShort) => return Err(refused(payer, Refusal::LedgerUnavailable)),
         Err(Denied::Budget { refusal, view }) => {
-            let mut refused = refused(payer, refusal.into());
-            refused.view = Some(*view);
-            refused.retry_after = wait.get();
-            if let Some(held) = held_open(team, &refused) {
-                refused.detail = format!(
-                    "a person holds the team's breaker open: override {}",
-                    held.by
-                )
-                .into();
-            }
+            let refused = denied(team, payer, refusal, *view, wait.get());
             if team.enforce {
                 return Err(refused);
             }
@@ -109,6 +95,34 @@ pub async fn admit(
         continued: ask.continued && after > team.limits.trip_at,
         below_trip: before < team.limits.trip_at,
     })
+}
+
+/// What a request asks of the books.
+pub(super) fn asks(team: &TeamEntry, payer: &Payer, quote: &Quote, may_continue: bool) -> Ask {
+    Ask {
+        class: payer.class,
+        estimate: quote.estimate,
+        bound: quote.bound,
+        continued: may_continue && team.finish_conversations && payer.class == Class::Standard,
+    }
+}
+
+/// The budget's refusal, with the numbers it compared.
+pub(super) fn denied(
+    team: &TeamEntry,
+    payer: &Payer,
+    refusal: BudgetRefusal,
+    view: View,
+    wait: Option<Duration>,
+) -> Box<Refused> {
+    let mut refused = refused(payer, refusal.into());
+    refused.view = Some(view);
+    refused.retry_after = wait;
+    if let Some(held) = held_open(team, &refused) {
+        let by = held.by;
+        refused.detail = format!("a person holds the team's breaker open: override {by}").into();
+    }
+    refused
 }
 
 /// Reserves; where the grant is short, waits for it; where it stays short, critical traffic spends its emergency.
@@ -183,6 +197,13 @@ fn refused(payer: &Payer, refusal: Refusal) -> Box<Refused> {
     refused
 }
 
+/// Names can be guessed, so that only so many go at once.
+pub(super) fn too_many_by_name(payer: &Payer) -> Box<Refused> {
+    let mut refused = refused(payer, Refusal::Overloaded);
+    refused.detail = "too many requests in flight without a key; send a Breakerbox-Key".into();
+    refused
+}
+
 /// A place among the requests whose payer is known by name only; given up unless kept.
 struct ByName<'t> {
     team: Option<&'t TeamEntry>,
@@ -200,10 +221,7 @@ impl<'t> ByName<'t> {
             .fetch_add(1, Ordering::Relaxed)
             >= BY_NAME_MAX
         {
-            let mut refused = refused(payer, Refusal::Overloaded);
-            refused.detail =
-                "too many requests in flight without a key; send a Breakerbox-Key".into();
-            return Err(refused);
+            return Err(too_many_by_name(payer));
         }
         Ok(entered)
     }

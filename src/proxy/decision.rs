@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::refusal::Refusal;
-use crate::budget::admission::View;
+use crate::budget::admission::{Rule, View};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::{Class, Operation};
 use crate::ledger::event::RequestId;
@@ -81,8 +81,9 @@ pub struct Told {
     config_hash: Arc<str>,
 }
 
+/// The numbers compared, as told.
 #[derive(Debug, Serialize)]
-struct Compared {
+pub(super) struct Compared {
     /// The limit that said no.
     binding: Binding,
     own_committed: MicroCredits,
@@ -136,35 +137,36 @@ impl Decision {
     }
 }
 
-fn compared(refusal: Refusal, view: &View) -> Compared {
+/// The numbers behind a refusal, and the limit that said no.
+pub(super) fn compared(refusal: Refusal, view: &View) -> Compared {
     let trip = Binding {
-        limit: "team trip point",
+        limit: Rule::TeamTrip.limit(),
         committed: view.own.committed,
         estimate: view.estimate,
         at_most: view.own_trip_at,
     };
     let binding = match refusal {
         Refusal::TeamExhausted => Binding {
-            limit: "team allocation",
+            limit: Rule::Allocation.limit(),
             at_most: view.own.limit,
             ..trip
         },
         Refusal::PoolBreakerOpen => Binding {
-            limit: "pool trip point",
+            limit: Rule::PoolTrip.limit(),
             committed: view.pool.committed,
             at_most: view.pool_trip_at,
             ..trip
         },
         Refusal::PoolExhausted if !fits(view.year.committed, view.estimate, view.year.limit) => {
             Binding {
-                limit: "contract year",
+                limit: Rule::Year.limit(),
                 committed: view.year.committed,
                 at_most: view.year.limit,
                 ..trip
             }
         }
         Refusal::PoolExhausted => Binding {
-            limit: "month's pool",
+            limit: Rule::Month.limit(),
             committed: view.pool.committed,
             at_most: view.pool.limit,
             ..trip

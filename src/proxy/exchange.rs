@@ -18,9 +18,10 @@ use super::admit::{self, Admitted};
 use super::body::Progress;
 use super::desk::{Desk, InFlight};
 use super::headers::{self, Present};
-use super::identify::{self, Because, Claims, Payer};
+use super::identify::{self, Because, Claims, Payer, Unpaid};
 use super::incoming::{Outgoing, recognise, take_path_key};
 use super::meter::{Answer, BoxError};
+use super::pricing;
 use super::refusal::{Refusal, Refused};
 use super::refuse::{self, Context};
 use super::snapshot::Held;
@@ -28,13 +29,13 @@ use super::ticket::{Facts, Ticket, TurnOf};
 use super::upstream::{Forward, ForwardError};
 use super::watch::Watch;
 use crate::budget::credits::MicroCredits;
-use crate::budget::operation::{Class, Operation};
+use crate::budget::operation::Operation;
 use crate::budget::usage::Usage;
 use crate::clock;
-use crate::config::checked::{Limits, UnpricedPolicy};
+use crate::config::checked::Limits;
 use crate::ledger::event::RequestId;
-use crate::rates::quote::{Asked, Terms};
-use crate::salesforce::call::{Call, Paid, Price, UpstreamName};
+use crate::rates::quote::Terms;
+use crate::salesforce::call::{Call, Paid, Price};
 use crate::salesforce::tap::RequestFacts;
 use crate::salesforce::{NamedKind, Shape};
 
@@ -135,7 +136,7 @@ impl Exchange {
         let uri = parts.uri.clone();
         let call = recognise(&parts.method, &uri, self.present)?;
         known.shape = Some(call.shape);
-        self.is_configured(call.upstream)?;
+        pricing::configured(&self.held, call.upstream)?;
         let ticket = match call.price {
             Price::Free => None,
             Price::Unpriced(service) => self.unpriced(&call, service, parts, key, known).await?,
@@ -172,19 +173,6 @@ impl Exchange {
         Ok(())
     }
 
-    fn is_configured(&self, upstream: UpstreamName) -> Result<(), Box<Refused>> {
-        match self.held.upstream(upstream) {
-            Some(_) => Ok(()),
-            None => {
-                let detail = format!(
-                    "no upstream is configured for this path: set [upstreams] {}",
-                    upstream.name()
-                );
-                Err(Refused::new(Refusal::BadRequest, detail))
-            }
-        }
-    }
-
     /// A call without a price: refused, passed, or charged a flat amount.
     async fn unpriced(
         &self,
@@ -195,21 +183,9 @@ impl Exchange {
         known: &mut Known,
     ) -> Result<Option<Box<Ticket>>, Box<Refused>> {
         self.desk.counters().unpriced(service);
-        let policies = &self.held.checked.gateway.unpriced;
-        let policy = match call.upstream {
-            UpstreamName::Api => policies.api,
-            UpstreamName::Org => policies.org,
-            UpstreamName::Data => policies.data,
-            UpstreamName::OpenConnector => policies.openconnector,
-        };
-        match policy {
-            UnpricedPolicy::Pass => Ok(None),
-            UnpricedPolicy::Refuse => {
-                let detail = "no price is known for this call; [unpriced] in breakerbox.toml says what to do with it";
-                Err(Refused::new(Refusal::Unpriced, detail))
-            }
-            UnpricedPolicy::Charge(credits) => {
-                let terms = Terms::flat(nearest_operation(service), credits);
+        match pricing::without_price(&self.held, call.upstream, service)? {
+            None => Ok(None),
+            Some(terms) => {
                 let claims = self.claims(parts, key, None);
                 self.admitted(&claims, terms, None, Usage::of_units(1), known)
                     .await
@@ -238,45 +214,19 @@ impl Exchange {
         let session = paid
             .session
             .and_then(|session| self.desk.shared.sessions.known(session));
-        let agent = session
-            .as_ref()
-            .and_then(|known| Some((NamedKind::Agent, known.agent.as_deref()?)));
-        let in_body = facts.named.as_ref().map(|(kind, id)| (*kind, id.as_str()));
-        let claims = self.claims(parts, key, paid.named.or(in_body).or(agent));
-        let terms = self
-            .held
-            .card
-            .quote(paid.operation, &self.asked(paid, &facts, outgoing.bytes));
-        let asked = Usage {
-            units: facts.units.unwrap_or(1),
-            ..Usage::default()
-        };
+        let named = pricing::named(paid, &facts, session.as_ref());
+        let claims = self.claims(parts, key, named);
+        let sessions = &self.desk.shared.sessions;
+        let asked = pricing::asked(sessions, paid, &facts, outgoing.bytes);
+        let terms = self.held.card.quote(paid.operation, &asked);
         let turn = paid.session.map(|id| Turn {
             id,
             below_trip: session
                 .as_ref()
                 .is_some_and(|known| known.opened_below_trip),
         });
-        self.admitted(&claims, terms, turn, asked, known).await
-    }
-
-    fn asked<'a>(&self, paid: &Paid<'a>, facts: &RequestFacts, body_bytes: u64) -> Asked<'a> {
-        let model = match paid.named {
-            Some((NamedKind::Model, model)) => model,
-            _ => "",
-        };
-        Asked {
-            units: facts.units,
-            body_bytes,
-            output_tokens: facts.output_tokens,
-            generations: facts.generations,
-            model,
-            conversation: paid
-                .session
-                .map(|session| self.desk.shared.sessions.conversation(session))
-                .unwrap_or_default(),
-            preview: facts.preview,
-        }
+        self.admitted(&claims, terms, turn, pricing::said(&facts), known)
+            .await
     }
 
     fn claims<'a>(
@@ -351,7 +301,7 @@ impl Exchange {
         ))
     }
 
-    /// Who pays. A call without a price needs nobody; in shadow mode an unknown payer is only noted.
+    /// Who pays, if anybody has to.
     fn payer(
         &self,
         claims: &Claims<'_>,
@@ -362,25 +312,12 @@ impl Exchange {
             Ok(payer) => return Ok(payer),
             Err(refused) => refused,
         };
-        let shadow = !self.held.enforce && refused.refusal.shadowed();
-        let is_free = terms.is_free() && refused.refusal.shadowed();
-        if !shadow && !is_free {
-            return Err(refused);
+        match identify::unpaid(&self.held, terms.is_free(), &refused) {
+            None => return Err(refused),
+            Some(Unpaid::Noted) => self.note(&refused, known, true),
+            Some(Unpaid::Free) => {}
         }
-        if shadow {
-            self.note(&refused, known, true);
-        }
-        Ok(Payer {
-            team: self.held.unattributed_booking(),
-            class: Class::Standard,
-            key: None,
-            named: claims
-                .named
-                .map(|(kind, id)| (kind, CompactString::from(id))),
-            agent_type: None,
-            tags: None,
-            because: Because::Nobody,
-        })
+        Ok(identify::nobody(&self.held, claims))
     }
 
     /// The upstream's answer, with our headers.
@@ -458,18 +395,6 @@ impl Exchange {
 struct Turn<'a> {
     id: &'a str,
     below_trip: bool,
-}
-
-/// An unpriced call charged a flat amount is booked as the operation its service is best known for.
-fn nearest_operation(service: &str) -> Operation {
-    match service {
-        "agentforce" => Operation::AgentTurn,
-        "prompt_builder" => Operation::PromptGenerate,
-        "data_cloud" => Operation::DataQuery,
-        "einstein" => Operation::EinsteinPredict,
-        "search" => Operation::EinsteinSearch,
-        _ => Operation::ModelGenerate,
-    }
 }
 
 fn credits_header(price: MicroCredits) -> HeaderValue {

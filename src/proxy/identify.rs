@@ -102,7 +102,18 @@ pub fn identify(
     keys: &KeyCache,
     claims: &Claims<'_>,
 ) -> Result<Payer, Box<Refused>> {
-    let key = given_key(snapshot, keys, claims)?;
+    of_key(snapshot, given_key(snapshot, keys, claims)?, claims)
+}
+
+/// Finds the payer of a request with this key, or with none.
+///
+/// # Errors
+/// As [`identify`].
+pub fn of_key(
+    snapshot: &Snapshot,
+    key: Option<Arc<KeyEntry>>,
+    claims: &Claims<'_>,
+) -> Result<Payer, Box<Refused>> {
     let named = claims.named.map(|(kind, id)| (kind, decoded(id)));
     let entry = named
         .as_ref()
@@ -122,7 +133,7 @@ pub fn identify(
     };
     Ok(Payer {
         team,
-        class: class(snapshot, team, key.as_deref(), entry, claims)?,
+        class: classified(snapshot, team, key.as_deref(), entry, claims)?.class,
         tags: tags(snapshot, team, key.as_deref(), entry, claims),
         agent_type: entry.and_then(|entry| entry.agent_type.clone()),
         named: named.map(|(kind, id)| (kind, CompactString::from(id.as_ref()))),
@@ -131,7 +142,7 @@ pub fn identify(
     })
 }
 
-fn given_key(
+pub(super) fn given_key(
     snapshot: &Snapshot,
     keys: &KeyCache,
     claims: &Claims<'_>,
@@ -159,13 +170,49 @@ fn given_key(
     let key = keys.find(snapshot, given);
     let key =
         key.ok_or_else(|| refused("this key is not configured; see `breakerbox key --help`"))?;
-    if key
-        .expires_ms
-        .is_some_and(|expires| claims.now_ms >= expires)
-    {
-        return Err(refused("this key has expired"));
+    in_time(key, claims.now_ms).map(Some)
+}
+
+/// A key that has not expired.
+pub(super) fn in_time(key: Arc<KeyEntry>, now_ms: i64) -> Result<Arc<KeyEntry>, Box<Refused>> {
+    match key.expires_ms {
+        Some(expires) if now_ms >= expires => {
+            Err(Refused::new(Refusal::UnknownKey, "this key has expired"))
+        }
+        _ => Ok(key),
     }
-    Ok(Some(key))
+}
+
+/// Whether a request without a payer goes on, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unpaid {
+    /// In shadow mode, where it is only noted.
+    Noted,
+    /// It costs nothing.
+    Free,
+}
+
+/// A call without a price needs nobody; in shadow mode an unknown payer is only noted.
+pub(super) fn unpaid(snapshot: &Snapshot, is_free: bool, refused: &Refused) -> Option<Unpaid> {
+    match refused.refusal.shadowed() {
+        true if !snapshot.enforce => Some(Unpaid::Noted),
+        true if is_free => Some(Unpaid::Free),
+        true | false => None,
+    }
+}
+
+/// Who pays where nobody does.
+pub(super) fn nobody(snapshot: &Snapshot, claims: &Claims<'_>) -> Payer {
+    let named = claims.named;
+    Payer {
+        team: snapshot.unattributed_booking(),
+        class: Class::Standard,
+        key: None,
+        named: named.map(|(kind, id)| (kind, CompactString::from(id))),
+        agent_type: None,
+        tags: None,
+        because: Because::Nobody,
+    }
 }
 
 fn mismatch(snapshot: &Snapshot, key: &KeyEntry, entry: &NamedEntry) -> Box<Refused> {
@@ -184,25 +231,58 @@ fn unattributed() -> Box<Refused> {
     Refused::new(Refusal::Unattributed, detail)
 }
 
+/// A request's class, and where it comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Classified {
+    /// What counts.
+    pub(super) class: Class,
+    /// Who stated a class first.
+    pub(super) stated_by: StatedBy,
+    /// What the key allows at most.
+    pub(super) ceiling: Option<Class>,
+    /// What the client asked for.
+    pub(super) asked: Option<Class>,
+}
+
+/// Who stated a class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StatedBy {
+    /// What the request names.
+    Named,
+    /// The key.
+    Key,
+    /// The team.
+    Team,
+    /// Nobody: it is standard.
+    Nobody,
+}
+
 /// The named thing's class, else the key's, else the team's, else standard; a key's is also a ceiling, and the
 /// client may lower it further.
-fn class(
+pub(super) fn classified(
     snapshot: &Snapshot,
     team: usize,
     key: Option<&KeyEntry>,
     entry: Option<&NamedEntry>,
     claims: &Claims<'_>,
-) -> Result<Class, Box<Refused>> {
-    let key = key.and_then(|key| key.class);
+) -> Result<Classified, Box<Refused>> {
+    let ceiling = key.and_then(|key| key.class);
     let of_team = snapshot.team(team).and_then(|team| team.class);
-    let stated = entry
-        .and_then(|entry| entry.class)
-        .or(key)
-        .or(of_team)
-        .unwrap_or(Class::Standard);
-    let class = key.map_or(stated, |ceiling| stated.at_most(ceiling));
+    let (stated, stated_by) = match (entry.and_then(|entry| entry.class), ceiling, of_team) {
+        (Some(class), _, _) => (class, StatedBy::Named),
+        (None, Some(class), _) => (class, StatedBy::Key),
+        (None, None, Some(class)) => (class, StatedBy::Team),
+        (None, None, None) => (Class::Standard, StatedBy::Nobody),
+    };
+    let class = ceiling.map_or(stated, |ceiling| stated.at_most(ceiling));
+    let classified = |class, asked| Classified {
+        class,
+        stated_by,
+        ceiling,
+        asked,
+    };
     let Some(asked) = claims.header(Present::CLASS, &CLASS) else {
-        return Ok(class);
+        return Ok(classified(class, None));
     };
     let asked = asked
         .to_str()
@@ -214,7 +294,7 @@ fn class(
             "Breakerbox-Class is critical, standard or background",
         )
     })?;
-    Ok(class.at_most(asked))
+    Ok(classified(class.at_most(asked), Some(asked)))
 }
 
 fn tags(
@@ -286,7 +366,7 @@ fn tag_hash(key: &str, value: &str) -> u64 {
 }
 
 /// A name in a path, decoded; not one byte is copied where nothing is encoded.
-fn decoded(id: &str) -> Cow<'_, str> {
+pub(super) fn decoded(id: &str) -> Cow<'_, str> {
     match memchr::memchr(b'%', id.as_bytes()) {
         None => Cow::Borrowed(id),
         Some(_) => percent_decode_str(id).decode_utf8_lossy(),

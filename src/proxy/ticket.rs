@@ -201,7 +201,7 @@ impl Ticket {
         status: u16,
         learned: Learned,
     ) {
-        let (usage, metered) = self.metered(reached, &learned);
+        let (usage, metered) = metered(&self.terms, self.facts.asked, reached, &learned);
         let seen = Seen {
             metered,
             turn_over: learned.turn_over,
@@ -254,23 +254,6 @@ impl Ticket {
             None => (&team.limits, &self.held.pool),
         };
         self.held.live.books.show(&team.books, limits, pool);
-    }
-
-    /// What was used, and its price. An answer that could not be read costs what the request says, or the bound.
-    fn metered(&self, reached: Reached, learned: &Learned) -> (Usage, MicroCredits) {
-        let over = matches!(reached, Reached::Complete | Reached::Streaming);
-        match learned.usage {
-            Some(usage) => (usage, self.terms.price(&usage)),
-            None if reached == Reached::Complete => {
-                let usage = Usage {
-                    estimated: true,
-                    ..self.facts.asked
-                };
-                (usage, self.terms.quote.bound)
-            }
-            None if over => (self.facts.asked, MicroCredits::ZERO),
-            None => (Usage::default(), MicroCredits::ZERO),
-        }
     }
 
     /// Brings the conversation up to date; what is left to write down.
@@ -358,6 +341,28 @@ impl Ticket {
             duration_ms: u32::try_from(elapsed.as_millis()).unwrap_or(u32::MAX),
             session,
         }
+    }
+}
+
+/// What was used, and its price. An answer that could not be read costs what the request says, or the bound.
+pub(super) fn metered(
+    terms: &Terms,
+    asked: Usage,
+    reached: Reached,
+    learned: &Learned,
+) -> (Usage, MicroCredits) {
+    let over = matches!(reached, Reached::Complete | Reached::Streaming);
+    match learned.usage {
+        Some(usage) => (usage, terms.price(&usage)),
+        None if reached == Reached::Complete => {
+            let usage = Usage {
+                estimated: true,
+                ..asked
+            };
+            (usage, terms.quote.bound)
+        }
+        None if over => (asked, MicroCredits::ZERO),
+        None => (Usage::default(), MicroCredits::ZERO),
     }
 }
 

@@ -1,5 +1,7 @@
 //! From a request's facts to estimate and bound, and from what was used to the price.
 
+pub mod lines;
+
 use super::card::{Card, Large, Line, Unread};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::Operation;
@@ -83,7 +85,7 @@ impl Card {
         match self.line(operation) {
             Line::Free => terms(zero, zero, zero, Rule::Free, zero),
             Line::PerCall { price, large, max } => {
-                let calls = asked.units.unwrap_or(1).max(1);
+                let calls = asked.calls();
                 let bound = times(*max, calls);
                 terms(
                     bound,
@@ -118,11 +120,8 @@ impl Card {
             } => {
                 let tier = models.get(asked.model).and_then(|tier| tiers.get(tier));
                 let price = *tier.unwrap_or(default_price);
-                let output = asked.output_tokens.unwrap_or(*output_tokens);
-                let output = output.saturating_mul(asked.generations.unwrap_or(1).max(1));
-                let input = tokens_of(asked.body_bytes);
-                let calls = asked.units.unwrap_or(1).max(1);
-                let each = times(price, input.saturating_add(output).div_ceil(*per));
+                let calls = asked.calls();
+                let each = times(price, asked.expected(*output_tokens).blocks(*per));
                 let bound = times(each, calls);
                 terms(
                     bound,
@@ -141,14 +140,7 @@ impl Card {
         (price, estimate, max): (MicroCredits, MicroCredits, MicroCredits),
         conversation_max: Option<MicroCredits>,
     ) -> Terms {
-        let opening = match self.line(Operation::AgentConversation) {
-            Line::PerCall { price, .. } if asked.conversation.opening_owed => *price,
-            Line::PerCall { .. }
-            | Line::Free
-            | Line::PerAction { .. }
-            | Line::PerUnit { .. }
-            | Line::PerTokens { .. } => MicroCredits::ZERO,
-        };
+        let opening = self.opening(&asked.conversation);
         let charged = add(asked.conversation.charged, opening);
         let left = conversation_max.map_or(MicroCredits::MAX, |most| {
             most.checked_sub(charged)
@@ -167,6 +159,50 @@ impl Card {
             price,
             rule: Rule::Actions { left },
         }
+    }
+}
+
+impl Card {
+    /// What a turn pays for a conversation's opening that was not seen.
+    fn opening(&self, conversation: &Conversation) -> MicroCredits {
+        match self.line(Operation::AgentConversation) {
+            Line::PerCall { price, .. } if conversation.opening_owed => *price,
+            Line::PerCall { .. }
+            | Line::Free
+            | Line::PerAction { .. }
+            | Line::PerUnit { .. }
+            | Line::PerTokens { .. } => MicroCredits::ZERO,
+        }
+    }
+}
+
+impl Asked<'_> {
+    /// Calls in one: at least this one.
+    pub(super) fn calls(&self) -> u64 {
+        self.units.unwrap_or(1).max(1)
+    }
+
+    /// Tokens of each, where nobody has counted any yet.
+    pub(super) fn expected(&self, output_tokens: u64) -> Expected {
+        let output = self.output_tokens.unwrap_or(output_tokens);
+        Expected {
+            input: tokens_of(self.body_bytes),
+            output: output.saturating_mul(self.generations.unwrap_or(1).max(1)),
+        }
+    }
+}
+
+/// Tokens to expect of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Expected {
+    pub(super) input: u64,
+    pub(super) output: u64,
+}
+
+impl Expected {
+    /// Started blocks of so many tokens.
+    pub(super) fn blocks(self, per: u64) -> u64 {
+        self.input.saturating_add(self.output).div_ceil(per)
     }
 }
 
@@ -237,7 +273,7 @@ impl Terms {
 }
 
 impl Unread {
-    fn units(self, body_bytes: u64) -> u64 {
+    pub(super) fn units(self, body_bytes: u64) -> u64 {
         match self {
             Self::Units(units) => units,
             // `check` refuses a card with zero here; a division by nothing would be the whole body.

@@ -108,6 +108,20 @@ pub enum Composite {
 }
 
 impl Endpoint {
+    /// What people call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SessionOpen => "session opening",
+            Self::Turn => "turn",
+            Self::TurnStream => "streamed turn",
+            Self::PromptTemplate => "prompt template",
+            Self::Generation => "generation",
+            Self::ChatGeneration => "chat generation",
+            Self::Embeddings => "embeddings",
+            Self::Predict => "prediction",
+        }
+    }
+
     /// Whether the request body decides the price or the payer, so that it is read before forwarding.
     pub const fn reads_request(self) -> bool {
         match self {

@@ -4,13 +4,11 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::super::progress::Progress;
-use super::{ConfigArgs, NO, USAGE, complain, refuse};
+use super::super::quoted;
+use super::{ConfigArgs, NO, USAGE, complain, instant, refuse};
 use crate::clock;
 use crate::ledger::export::{self, Span};
 use crate::ledger::stored::Stored;
@@ -119,15 +117,6 @@ fn ended(error: io::Error) -> Result<ExitCode, ExitCode> {
     Err(ExitCode::from(NO))
 }
 
-fn instant(text: &str, zone: &TimeZone) -> Result<Timestamp, String> {
-    let day = || {
-        let date: Date = text.parse().ok()?;
-        Some(date.to_zoned_datetime(zone.clone()).ok()?.timestamp())
-    };
-    let at = text.parse().ok().or_else(day);
-    at.ok_or_else(|| format!("{text:?} is no time; write 2026-11-01 or 2026-11-01T00:00:00Z"))
-}
-
 /// A request's event has the request's id; adjustments and corrections have none of their own.
 fn id(stored: &Stored) -> String {
     match stored.kind {
@@ -210,5 +199,5 @@ fn csv(stored: &Stored) -> String {
         stored.status.to_string(),
         or_empty(&stored.note),
     ];
-    cells.map(|cell| super::quoted(&cell)).join(",")
+    cells.map(|cell| quoted(&cell)).join(",")
 }

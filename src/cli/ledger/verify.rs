@@ -7,7 +7,8 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::super::progress::Progress;
-use super::{ConfigArgs, NO, print, quoted, refuse};
+use super::super::quoted;
+use super::{ConfigArgs, NO, print, refuse};
 use crate::ledger::verify::{self, AccountVerdict, Asked, Verdict};
 
 /// Check every file, and that events, rollups and accounts agree.
