@@ -132,7 +132,7 @@ impl Gateway {
         let mut builder = Builder::new(ledger.clone(), count);
         builder.overrides = Overrides::restored(ledger.open_overrides()?);
         let snapshot = builder.build(checked, &period, None, now)?;
-        ledger.config_used(control::used(&snapshot), now)?;
+        control::began(&ledger, &snapshot, now)?;
         let shared = Arc::new(Shared {
             presences: ArcSwap::from_pointee(builder.presences()),
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),

@@ -11,6 +11,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+pub(super) use self::changing::began;
+use self::changing::used;
 use super::build::Builder;
 use super::conservation::{Conservation, Conserved};
 use super::overrides::{self, Change, NotChanged};
@@ -26,11 +28,9 @@ use crate::config::load::{self, Files, Sources};
 use crate::config::watch::{Content, Watch};
 use crate::ledger::event::RequestId;
 use crate::ledger::overrides::Override;
-use crate::ledger::trace::ConfigUsed;
 use crate::metrics::Elsewhere;
 use crate::proxy::decision::{Decision, Decisions};
 use crate::proxy::desk::Shared;
-use crate::proxy::snapshot::Snapshot;
 
 /// How often periods, clock and alerts are looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -367,14 +367,6 @@ impl Taker {
         if self.looks.rem_euclid(EXPIRE_EVERY_LOOKS) == 0 {
             self.control.shared.sessions.expire(now);
         }
-    }
-}
-
-/// What is written down of the configuration in force.
-pub(super) fn used(snapshot: &Snapshot) -> ConfigUsed {
-    ConfigUsed {
-        hash: snapshot.config_hash.to_string(),
-        rate_card: snapshot.card.name.clone(),
     }
 }
 

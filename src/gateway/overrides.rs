@@ -214,34 +214,40 @@ pub(super) fn plus(amount: MicroCredits, more: MicroCredits) -> MicroCredits {
 }
 
 /// After the limits changed: more of them brings a shown breaker back to what is committed, less of them forward.
+/// One that is held open shows so from the beginning of a period, or of a process.
 pub(super) fn follow(before: &Snapshot, after: &Snapshot) {
-    if before.live.books.period != after.live.books.period {
-        return;
-    }
+    let same_period = before.live.books.period == after.live.books.period;
     for team in &after.teams {
-        if let Some(known) = before.teams.iter().find(|known| known.id == team.id) {
-            follow_team(&known.limits, team);
-        }
+        let mut known = before.teams.iter().filter(|_| same_period);
+        let known = known.find(|known| known.id == team.id);
+        follow_team(known.map(|known| &known.limits), team);
     }
     let books = &after.live.books;
     let means = after.pool.breaker(books.pool.committed());
-    if after.pool.trip_at > before.pool.trip_at {
+    if same_period && after.pool.trip_at > before.pool.trip_at {
         books.shown.recompute(means);
-    } else if after.pool.trip_at < before.pool.trip_at && has_spent(books.pool.committed()) {
+    }
+    let shrank = after.pool.trip_at < before.pool.trip_at;
+    if same_period && shrank && has_spent(books.pool.committed()) {
         books.shown.raise(means);
     }
 }
 
-fn follow_team(before: &TeamLimits, team: &TeamEntry) {
+fn follow_team(before: Option<&TeamLimits>, team: &TeamEntry) {
     let (limits, committed) = (&team.limits, team.books.own.committed());
-    let grew = limits.trip_at > before.trip_at || limits.allocation > before.allocation;
-    let shrank = limits.trip_at < before.trip_at || limits.allocation < before.allocation;
-    let is_held_open = team.held.is_some_and(|held| held.hold == Hold::Open);
-    if grew {
-        team.books.shown.recompute(limits.breaker(committed));
+    let means = limits.breaker(committed);
+    let grew = |before: &TeamLimits| {
+        limits.trip_at > before.trip_at || limits.allocation > before.allocation
+    };
+    let shrank = |before: &TeamLimits| {
+        limits.trip_at < before.trip_at || limits.allocation < before.allocation
+    };
+    if before.is_some_and(grew) {
+        team.books.shown.recompute(means);
     }
-    if is_held_open || (shrank && has_spent(committed)) {
-        team.books.shown.raise(limits.breaker(committed));
+    let is_held_open = team.held.is_some_and(|held| held.hold == Hold::Open);
+    if is_held_open || (before.is_some_and(shrank) && has_spent(committed)) {
+        team.books.shown.raise(means);
     }
 }
 

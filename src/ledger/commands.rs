@@ -106,8 +106,11 @@ impl Writer {
                 reply.send(done.map_err(LedgerError::from)).is_err()
             }
             Command::MakeOverride(made, reply) => {
-                let done = overrides::make(&mut self.files.main, &made);
-                reply.send(done.map_err(LedgerError::from)).is_err()
+                let done = match made.is_wanted() {
+                    true => overrides::make(&mut self.files.main, &made).map_err(LedgerError::from),
+                    false => Err(LedgerError::NoAnswer),
+                };
+                reply.send(done).is_err()
             }
             Command::EndOverride(ended, reply) => {
                 let done = overrides::end(&mut self.files.main, &ended);

@@ -3,6 +3,9 @@
 //! A row each, with reason, author and end, and a line in the audit for its beginning and its end. A row is
 //! never deleted; once its end is written down it is history.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -148,6 +151,8 @@ pub(super) struct Made {
     pub(super) remote: String,
     /// Those it takes the place of.
     pub(super) replaces: Vec<i64>,
+    /// False once whoever asked was told that it was not done: then it is not done later either.
+    pub(super) wanted: Arc<AtomicBool>,
 }
 
 /// The end of an override, to write down.
@@ -170,12 +175,15 @@ impl Ledger {
         replaces: Vec<i64>,
     ) -> Result<i64, LedgerError> {
         let remote = remote.to_owned();
+        let wanted = Arc::new(AtomicBool::new(true));
         let made = Made {
             row,
             remote,
             replaces,
+            wanted: Arc::clone(&wanted),
         };
-        self.ask(|reply| Command::MakeOverride(Box::new(made), reply))
+        let made = self.ask(|reply| Command::MakeOverride(Box::new(made), reply));
+        made.inspect_err(|_| wanted.store(false, Ordering::Release))
     }
 
     /// Writes down that an override is over.
@@ -278,12 +286,20 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Option<Override>> {
     }))
 }
 
+impl Made {
+    /// Whether somebody still waits for it.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Acquire)
+    }
+}
+
 /// In one transaction: the row, its line in the audit, and the end of those it takes the place of.
 pub(super) fn make(connection: &mut Connection, made: &Made) -> rusqlite::Result<i64> {
     let Made {
         row,
         remote,
         replaces,
+        ..
     } = made;
     let (effect, micros) = row.effect.code();
     let transaction = connection.transaction()?;
@@ -352,3 +368,7 @@ fn note(
     )?;
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "overrides_tests.rs"]
+mod tests;

@@ -183,15 +183,12 @@ impl Exchange {
         known: &mut Known,
     ) -> Result<Option<Box<Ticket>>, Box<Refused>> {
         self.desk.counters().unpriced(service);
-        match pricing::without_price(&self.held, call.upstream, service)? {
-            None => Ok(None),
-            Some(terms) => {
-                let claims = self.claims(parts, key, None);
-                self.admitted(&claims, terms, None, Usage::of_units(1), known)
-                    .await
-                    .map(Some)
-            }
-        }
+        let Some(terms) = pricing::without_price(&self.held, call.upstream, service)? else {
+            return Ok(None);
+        };
+        let (claims, asked) = (self.claims(parts, key, None), Usage::of_units(1));
+        let ticket = self.admitted(&claims, terms, None, asked, known).await?;
+        Ok(Some(ticket))
     }
 
     /// A call with a price: whose is it, what may it cost, is there room.

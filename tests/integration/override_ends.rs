@@ -112,10 +112,10 @@ fn a_new_period_begins_without_the_old_ones_credits_and_carries_none_of_them() {
     wait_for("the new month", Duration::from_secs(15), || {
         team("period") == "2026-12"
     });
-    let now = ["allocation", "carried", "by_override", "held"].map(team);
+    let now = ["allocation", "carried", "by_override", "held", "breaker"].map(team);
     assert_eq!(
         now,
-        ["700", "350", "0", "open"],
+        ["700", "350", "0", "open", "open"],
         "nothing was spent of 350 and 50: 350 are carried; the breaker is held over the edge"
     );
     let support = [("Breakerbox-Key", SUPPORT_KEY)];

@@ -10,6 +10,8 @@ use super::super::overrides::{self, Change, NotChanged, Wish};
 use super::Taker;
 use crate::clock;
 use crate::ledger::overrides::{By, Effect, Hold, Override};
+use crate::ledger::trace::ConfigUsed;
+use crate::ledger::{Ledger, LedgerError};
 use crate::proxy::snapshot::Snapshot;
 
 /// Who is named for an end that came by itself.
@@ -216,6 +218,24 @@ impl Taker {
                 "what people decided cannot be shown yet; trying again"
             );
         }
+    }
+}
+
+/// A process begins with these limits.
+pub(in crate::gateway) fn began(
+    ledger: &Ledger,
+    snapshot: &Snapshot,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    overrides::follow(snapshot, snapshot);
+    ledger.config_used(used(snapshot), now)
+}
+
+/// What is written down of the configuration in force.
+pub(super) fn used(snapshot: &Snapshot) -> ConfigUsed {
+    ConfigUsed {
+        hash: snapshot.config_hash.to_string(),
+        rate_card: snapshot.card.name.clone(),
     }
 }
 
