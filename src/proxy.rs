@@ -6,6 +6,7 @@
 pub mod admit;
 pub mod body;
 pub mod connect;
+mod converse;
 pub mod counters;
 pub mod decision;
 pub mod desk;
@@ -14,6 +15,7 @@ mod forward;
 pub mod headers;
 pub mod identify;
 mod incoming;
+pub mod line;
 pub mod meter;
 pub mod refusal;
 pub mod refuse;

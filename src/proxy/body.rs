@@ -23,6 +23,8 @@ pub struct Progress {
     pub sent: Cell<bool>,
     /// All of it was handed to the upstream connection.
     pub body_ended: Cell<bool>,
+    /// The upstream connection takes more of the body, and the client has sent no more.
+    pub awaits_client: Cell<bool>,
     /// Why the client's body cannot be forwarded.
     pub fault: Cell<Option<BodyFault>>,
     /// Bytes of the body so far.
@@ -46,6 +48,7 @@ impl Progress {
         Rc::new(Self {
             sent: Cell::new(false),
             body_ended: Cell::new(false),
+            awaits_client: Cell::new(false),
             fault: Cell::new(None),
             body_bytes: Cell::new(0),
         })
@@ -92,7 +95,7 @@ impl ForwardBody {
         watch: Rc<Watch>,
     ) -> Self {
         let rest = rest.filter(|rest| !rest.is_end_stream());
-        let body = Self {
+        Self {
             read,
             rest,
             bound_bytes: limits.bound_bytes,
@@ -100,19 +103,40 @@ impl ForwardBody {
             response_timeout: limits.response_timeout,
             progress,
             watch,
-        };
-        if body.is_end_stream() {
-            body.ended();
-        } else {
-            body.watch.due_in(body.idle);
         }
-        body
+    }
+
+    /// An upstream connection is there: from here on it must take the request, or answer it.
+    pub fn sending(&self) {
+        self.progress.sent.set(true);
+        if self.is_end_stream() {
+            self.ended();
+        } else {
+            self.watch.due_in(self.idle);
+        }
     }
 
     /// From here on the upstream is awaited.
     fn ended(&self) {
         self.progress.body_ended.set(true);
         self.watch.due_in(self.response_timeout);
+    }
+
+    /// From here on the client is awaited.
+    fn awaits_client(&self) {
+        if !self.progress.awaits_client.replace(true) {
+            self.watch.due_in(self.idle);
+        }
+    }
+
+    /// Some of it is handed over: from here on the upstream must take it.
+    fn passes(&self) {
+        self.progress.awaits_client.set(false);
+        if self.is_end_stream() {
+            self.ended();
+        } else {
+            self.watch.due_in(self.idle);
+        }
     }
 
     fn count(&self, bytes: usize) -> Result<(), BrokenBody> {
@@ -136,9 +160,7 @@ impl Body for ForwardBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
         if let Some(bytes) = self.read.pop_front() {
-            if self.is_end_stream() {
-                self.ended();
-            }
+            self.passes();
             return Poll::Ready(Some(self.count(bytes.len()).map(|()| Frame::data(bytes))));
         }
         let Some(rest) = self.rest.as_mut() else {
@@ -146,7 +168,10 @@ impl Body for ForwardBody {
             return Poll::Ready(None);
         };
         let frame = match Pin::new(rest).poll_frame(cx) {
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending => {
+                self.awaits_client();
+                return Poll::Pending;
+            }
             Poll::Ready(frame) => frame,
         };
         match frame {
@@ -156,11 +181,7 @@ impl Body for ForwardBody {
                     self.ended();
                     return Poll::Ready(None);
                 };
-                if self.is_end_stream() {
-                    self.ended();
-                } else {
-                    self.watch.due_in(self.idle);
-                }
+                self.passes();
                 Poll::Ready(Some(self.count(bytes.len()).map(|()| Frame::data(bytes))))
             }
             Some(Err(_)) => {

@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use compact_str::CompactString;
-use http::header::HeaderValue;
+use http::header::{CONNECTION, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use jiff::Timestamp;
@@ -89,6 +89,7 @@ where
     };
     let mut known = Known::default();
     let (mut parts, body) = request.into_parts();
+    let version = parts.version;
     let key = take_path_key(&mut parts);
     let present = exchange.present;
     let wants_problem = present.has(Present::ACCEPT) && refuse::accepts_problem(&parts.headers);
@@ -103,11 +104,14 @@ where
         )
         .await;
     Ok(match forwarded {
-        Ok((response, ticket)) => exchange.answered(response, ticket, in_flight),
+        Ok((response, ticket)) => exchange.answered(response, ticket, version, in_flight),
         Err(refused) => {
-            outgoing.drain().await;
+            let is_over = outgoing.is_over(&exchange.progress).await;
             let path = parts.uri.path();
-            let response = exchange.refused(&refused, &known, path, wants_problem);
+            let mut response = exchange.refused(&refused, &known, path, wants_problem);
+            if !is_over {
+                exchange.answers_last(response.headers_mut());
+            }
             response.map(|body| Answer::own(body, in_flight))
         }
     })
@@ -130,11 +134,12 @@ impl Exchange {
     where
         S: Service<Forward, Response = Response<B>, Error = ForwardError>,
     {
+        let uri = parts.uri.clone();
+        let call = recognise(&parts.method, &uri, self.present);
+        known.shape = call.as_ref().ok().map(|call| call.shape);
         self.has_room()?;
         self.is_not_too_large(outgoing)?;
-        let uri = parts.uri.clone();
-        let call = recognise(&parts.method, &uri, self.present)?;
-        known.shape = Some(call.shape);
+        let call = call?;
         self.is_configured(call.upstream)?;
         let ticket = match call.price {
             Price::Free => None,
@@ -388,6 +393,7 @@ impl Exchange {
         &self,
         response: Response<B>,
         ticket: Option<Box<Ticket>>,
+        version: Version,
         in_flight: InFlight,
     ) -> Response<Answer<B>>
     where
@@ -397,6 +403,13 @@ impl Exchange {
         let (mut parts, body) = response.into_parts();
         let present = Present::of(&parts.headers);
         headers::strip(&mut parts.headers, present);
+        parts.version = Version::HTTP_11; // the client's is hyper's to know, and not the upstream's
+        if version == Version::HTTP_10 && body.size_hint().exact().is_none() {
+            self.watch.line.ends_with_answer();
+        }
+        if !self.progress.body_ended.get() {
+            self.answers_last(&mut parts.headers);
+        }
         parts
             .headers
             .insert(refuse::REQUEST_ID, refuse::request_id_header(self.request));
@@ -406,13 +419,20 @@ impl Exchange {
         if let Some((team, ticket)) = team {
             let (headers, class) = (&mut parts.headers, ticket.payer().class);
             refuse::add_team(headers, &self.held, team, class, Some(self.now));
-            if let Some(price) = ticket.terms().fixed_price() {
+            let price = ticket.terms().fixed_price();
+            if let Some(price) = price.filter(|_| !ticket.is_settled()) {
                 parts.headers.insert(refuse::CREDITS, credits_header(price));
             }
         }
         let own = (Rc::clone(&self.desk), Rc::clone(&self.watch));
         let idle = self.limits().idle_body_timeout;
         Response::from_parts(parts, Answer::passing(body, ticket, own, idle, in_flight))
+    }
+
+    /// The client is answered while it still sends: nothing else can follow on its connection.
+    fn answers_last(&self, headers: &mut HeaderMap) {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        self.watch.line.leaves_unread();
     }
 
     fn refused(

@@ -13,6 +13,7 @@
 )]
 
 mod between_periods;
+mod clients;
 mod clock_faults;
 mod conservation;
 mod conversation;
@@ -23,7 +24,9 @@ mod disk;
 mod evasion;
 mod export;
 mod http;
+mod limits;
 mod process;
+mod raw;
 mod refusals;
 mod reload;
 mod retention;
@@ -34,5 +37,6 @@ mod stage;
 mod streams;
 mod tls;
 mod trip_point;
+mod upstreams;
 mod verify;
 mod wall_clock;

@@ -176,10 +176,10 @@ fn our_headers_end_here_and_theirs_pass() {
 #[test]
 fn a_refusal_reaches_a_client_that_is_still_sending() {
     let stage = Stage::on_card("guide", "12_000");
-    let mut connection = crate::http::Connection::open(stage.proxy());
     let path = "/einstein/ai-agent/v1/sessions/s/messages"; // forwarded as it comes: not read ahead
     let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 60000\r\n\r\n");
     for round in 0..5 {
+        let mut connection = crate::http::Connection::open(stage.proxy());
         connection.send(head.as_bytes()).expect("send");
         for _ in 0..6 {
             std::thread::park_timeout(std::time::Duration::from_millis(5));

@@ -3,45 +3,11 @@
 use std::time::{Duration, Instant};
 
 use crate::http::Connection;
-use crate::stage::{SALES_KEY, Stage, any_port, wait_for};
+use crate::raw::{gateway_before, in_pieces};
+use crate::stage::{SALES_KEY, Stage, wait_for};
 
 const KEY: (&str, &str) = ("Breakerbox-Key", SALES_KEY);
 const TURN: &str = r#"{"message":{"sequenceId":1,"type":"Text","text":"Hello"}}"#;
-
-/// An upstream that answers its one request with these bytes, in these pieces.
-fn upstream(pieces: Vec<Vec<u8>>, pause: Duration) -> std::net::SocketAddr {
-    let listener = std::net::TcpListener::bind(any_port()).expect("bind");
-    let address = listener.local_addr().expect("address");
-    std::thread::spawn(move || {
-        use std::io::{Read, Write};
-        let (mut stream, _) = listener.accept().expect("accept");
-        let mut seen = Vec::new();
-        let mut buffer = [0; 4096];
-        while !seen.windows(4).any(|window| window == b"\r\n\r\n") {
-            let read = stream.read(&mut buffer).expect("read");
-            seen.extend_from_slice(&buffer[..read]);
-        }
-        for piece in pieces {
-            stream.write_all(&piece).expect("write");
-            std::thread::park_timeout(pause);
-        }
-    });
-    address
-}
-
-fn gateway_before(
-    salesforce: std::net::SocketAddr,
-) -> (crate::stage::Files, breakerbox::gateway::Gateway) {
-    let files =
-        crate::stage::Files::write(salesforce, &crate::stage::allocations("guide", "12_000"));
-    let start = breakerbox::gateway::Start {
-        sources: breakerbox::config::load::Sources::new(files.config()),
-        connector: breakerbox::gateway::ConnectorChoice::Platform,
-    };
-    let gateway =
-        breakerbox::gateway::Gateway::start(start).unwrap_or_else(|error| panic!("{error}"));
-    (files, gateway)
-}
 
 #[test]
 fn a_stream_is_byte_identical_whatever_its_pieces() {
@@ -59,7 +25,7 @@ fn a_stream_is_byte_identical_whatever_its_pieces() {
             .chain(chunks)
             .chain([b"0\r\n\r\n".to_vec()])
             .collect();
-        let (_files, gateway) = gateway_before(upstream(pieces, Duration::ZERO));
+        let (_files, gateway) = gateway_before(in_pieces(pieces, Duration::ZERO), "");
         let path = "/einstein/ai-agent/v1/sessions/s/messages/stream";
         let reply = crate::http::call(gateway.proxy, "POST", path, &[KEY], TURN);
         assert_eq!(
@@ -118,7 +84,7 @@ fn the_first_event_does_not_wait_for_the_second() {
         event("data: second\n\n"),
         b"0\r\n\r\n".to_vec(),
     ];
-    let (_files, gateway) = gateway_before(upstream(pieces, Duration::from_millis(700)));
+    let (_files, gateway) = gateway_before(in_pieces(pieces, Duration::from_millis(700)), "");
     let mut connection = Connection::open(gateway.proxy);
     let request = format!(
         "POST /einstein/ai-agent/v1/sessions/s/messages/stream HTTP/1.1\r\nhost: x\r\nbreakerbox-key: {SALES_KEY}\r\n\
