@@ -58,7 +58,7 @@ fn rounds(books: &PeriodBooks, team: &TeamBooks, count: u64) {
             &pool,
             black_box(&ask),
             MicroCredits::ZERO,
-            || true,
+            || Ok(()),
         );
         books.settle(team, taken.unwrap(), MicroCredits::from_micros(1));
     }

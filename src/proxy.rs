@@ -21,6 +21,8 @@ pub mod refusal;
 pub mod refuse;
 pub mod sessions;
 pub mod snapshot;
+pub mod standing;
+mod tags;
 pub mod tasks;
 pub mod ticket;
 pub mod upstream;

@@ -219,7 +219,7 @@ fn spend(running: &Running, team: &TeamBooks, price: MicroCredits) {
     };
     loop {
         let books = &running.live.books;
-        match books.reserve((team, &limits), &pool, &ask, MicroCredits::ZERO, || true) {
+        match books.reserve((team, &limits), &pool, &ask, MicroCredits::ZERO, || Ok(())) {
             Ok(taken) => return books.settle(team, taken, price),
             Err(Denied::GrantShort) => {
                 running.ledger.wake();

@@ -6,6 +6,7 @@
 //! between may cause a spurious refusal within microseconds of a limit, never an admission.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -101,6 +102,14 @@ pub struct TeamLimits {
 }
 
 impl TeamLimits {
+    /// The most standard traffic may commit.
+    pub const fn within_reach(&self) -> MicroCredits {
+        match self.on_trip {
+            OnTrip::Throttle => self.allocation,
+            OnTrip::Reject => self.trip_at,
+        }
+    }
+
     /// The breaker that `committed` own credits mean.
     pub fn breaker(&self, committed: MicroCredits) -> Breaker {
         Breaker::at(committed, self.trip_at, self.allocation)
@@ -155,6 +164,8 @@ pub enum Denied {
         refusal: BudgetRefusal,
         /// The numbers it compared.
         view: Box<View>,
+        /// When the next throttle slot is free, where that is what is missing.
+        wait: Option<Duration>,
     },
     /// The budget says yes, but the ledger has not yet written down enough; it was told how much.
     GrantShort,
@@ -205,7 +216,7 @@ impl PeriodBooks {
     }
 
     /// Takes what the request may spend, or says why not. `beyond` is what may be exposed above the grant;
-    /// `slot` takes a throttle slot and is asked last, at most once.
+    /// `slot` takes a throttle slot, or says how long to wait for one, and is asked last, at most once.
     ///
     /// # Errors
     /// The budget's refusal, or a grant that is short.
@@ -215,25 +226,28 @@ impl PeriodBooks {
         pool: &PoolLimits,
         ask: &Ask,
         beyond: MicroCredits,
-        mut slot: impl FnMut() -> bool,
+        mut slot: impl FnMut() -> Result<(), Duration>,
     ) -> Result<Reservation, Denied> {
         let mut lost = BudgetRefusal::TeamExhausted;
         for _ in 0..ATTEMPTS {
             let view = self.view(team, limits, pool, ask);
-            let denied = |refusal| {
+            let denied = |refusal, wait| {
                 self.show_refusal(team, ask.class, refusal);
                 Denied::Budget {
                     refusal,
                     view: Box::new(view),
+                    wait,
                 }
             };
-            let plan = admission::decide(&view).map_err(denied)?;
+            let plan = admission::decide(&view).map_err(|refusal| denied(refusal, None))?;
             match self.take(team, &plan, ask, beyond) {
-                Ok(reservation) if plan.needs_slot && !slot() => {
-                    self.void(team, reservation);
-                    return Err(denied(BudgetRefusal::Throttled));
-                }
                 Ok(reservation) => {
+                    if plan.needs_slot
+                        && let Err(wait) = slot()
+                    {
+                        self.void(team, reservation);
+                        return Err(denied(BudgetRefusal::Throttled, Some(wait)));
+                    }
                     self.show(team, limits, pool);
                     return Ok(reservation);
                 }
@@ -245,6 +259,7 @@ impl PeriodBooks {
         Err(Denied::Budget {
             refusal: lost,
             view: Box::new(self.view(team, limits, pool, ask)),
+            wait: None,
         })
     }
 

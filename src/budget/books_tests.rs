@@ -127,7 +127,7 @@ fn check_golden(row: &str) {
         &pool_limits,
         &ask,
         MicroCredits::ZERO,
-        || *slot == "1",
+        || (*slot == "1").then_some(()).ok_or(Duration::ZERO),
     );
     let want = match (*verdict, *source, *refusal) {
         ("admit", source, "") => Ok(Source::parse(source).unwrap()),
@@ -209,7 +209,7 @@ fn nothing_is_spent_before_the_ledger_wrote_it_down() {
             &pool,
             &ask(Class::Standard, 2, 6),
             MicroCredits::ZERO,
-            || true,
+            || Ok(()),
         )
     };
     assert_eq!(reserve().unwrap_err(), Denied::GrantShort);
@@ -247,7 +247,7 @@ fn a_price_above_the_estimate_shows_as_debt_and_opens_the_breaker() {
             &pool,
             &ask(Class::Background, 10, 10),
             MicroCredits::ZERO,
-            || true,
+            || Ok(()),
         )
         .unwrap();
     books.settle(&team, taken, MicroCredits::from_micros(130));
@@ -272,7 +272,7 @@ fn threads_never_pass_the_trip_point_together_and_leave_nothing_reserved() {
                     let estimate = 1 + round.rem_euclid(5);
                     let ask = ask(class, estimate, estimate);
                     let Ok(taken) =
-                        books.reserve((team, limits), pool, &ask, MicroCredits::ZERO, || true)
+                        books.reserve((team, limits), pool, &ask, MicroCredits::ZERO, || Ok(()))
                     else {
                         continue;
                     };

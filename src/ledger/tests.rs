@@ -135,9 +135,13 @@ fn spend(ledger: &Ledger, sink: &mut EventSink, team: TeamId, live: &LivePeriod,
     };
     let mut taken = None;
     wait_for("a grant", || {
-        let reserved =
-            live.books
-                .reserve((&books, &limits), &pool, &ask, MicroCredits::ZERO, || true);
+        let reserved = live.books.reserve(
+            (&books, &limits),
+            &pool,
+            &ask,
+            MicroCredits::ZERO,
+            || Ok(()),
+        );
         taken = reserved.inspect_err(|_| ledger.wake()).ok();
         taken.is_some()
     });
@@ -636,9 +640,13 @@ fn rows_of_a_try_that_failed_are_not_counted_with_the_next_commit() {
         continued: false,
     };
     let reserve = || {
-        period
-            .books
-            .reserve((&books, &limits), &pool, &ask, MicroCredits::ZERO, || true)
+        period.books.reserve(
+            (&books, &limits),
+            &pool,
+            &ask,
+            MicroCredits::ZERO,
+            || Ok(()),
+        )
     };
     assert!(reserve().is_err(), "nothing is granted yet");
     other.execute_batch("ROLLBACK").unwrap();

@@ -2,7 +2,6 @@
 //!
 //! The only waiting is for the ledger to write down a larger grant, at most [`GRANT_WAIT`].
 
-use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -20,6 +19,8 @@ use crate::budget::settlement::Quote;
 
 /// How long a request waits for its grant to be written down (design.md, section 3).
 pub const GRANT_WAIT: Duration = Duration::from_millis(250);
+/// When to try again where nothing tells.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Requests of one team in flight whose payer is known by name only: names can be guessed.
 pub const BY_NAME_MAX: u32 = 512;
 
@@ -56,40 +57,8 @@ pub async fn admit(
         bound: quote.bound,
         continued: may_continue && team.finish_conversations && payer.class == Class::Standard,
     };
-    let wait = Cell::new(None);
-    let slot = || {
-        team.throttle
-            .take()
-            .map_err(|until| wait.set(Some(until)))
-            .is_ok()
-    };
     let before = team.books.own.committed();
-    let taken = granted(desk, held, team, &ask, slot).await;
-    let (reservation, noted) = match taken {
-        Ok(reservation) => (reservation, None),
-        Err(Denied::GrantShort) => return Err(refused(payer, Refusal::LedgerUnavailable)),
-        Err(Denied::Budget { refusal, view }) => {
-            let mut refused = refused(payer, refusal.into());
-            refused.view = Some(*view);
-            refused.retry_after = wait.get();
-            if team.enforce {
-                return Err(refused);
-            }
-            let unlimited = || {
-                let books = &held.live.books;
-                books.reserve_unlimited(
-                    (&team.books, &team.limits),
-                    &held.pool,
-                    &ask,
-                    MicroCredits::ZERO,
-                )
-            };
-            let reservation = waiting(desk, unlimited)
-                .await
-                .map_err(|_| self::refused(payer, Refusal::LedgerUnavailable))?;
-            (reservation, Some(refused))
-        }
-    };
+    let (reservation, noted) = reserved(desk, held, team, payer, &ask).await?;
     by_name.keep();
     let after = before
         .checked_add(ask.estimate)
@@ -102,19 +71,53 @@ pub async fn admit(
     })
 }
 
+/// Within the limits; in shadow mode beyond them, with the refusal that is only noted.
+async fn reserved(
+    desk: &Desk,
+    held: &Held,
+    team: &TeamEntry,
+    payer: &Payer,
+    ask: &Ask,
+) -> Result<(Reservation, Option<Box<Refused>>), Box<Refused>> {
+    let mut noted = None;
+    if !payer.is_shadow {
+        match granted(desk, held, team, ask).await {
+            Ok(reservation) => return Ok((reservation, None)),
+            Err(Denied::GrantShort) => return Err(refusal(payer, Refusal::LedgerUnavailable)),
+            Err(Denied::Budget {
+                refusal: budget,
+                view,
+                wait,
+            }) => {
+                let mut refused = refusal(payer, budget.into());
+                refused.view = Some(*view);
+                refused.retry_after = wait;
+                if team.enforce {
+                    return Err(refused);
+                }
+                noted = Some(refused);
+            }
+        }
+    }
+    let books = &held.live.books;
+    let of_team = (&*team.books, &team.limits);
+    let unlimited = || books.reserve_unlimited(of_team, &held.pool, ask, MicroCredits::ZERO);
+    let reservation = waiting(desk, unlimited).await;
+    let reservation = reservation.map_err(|_| refusal(payer, Refusal::LedgerUnavailable))?;
+    Ok((reservation, noted))
+}
+
 /// Reserves; where the grant is short, waits for it; where it stays short, critical traffic spends its emergency.
 async fn granted(
     desk: &Desk,
     held: &Held,
     team: &TeamEntry,
     ask: &Ask,
-    slot: impl Fn() -> bool,
 ) -> Result<Reservation, Denied> {
     let reserve = |beyond| {
+        let (books, slot) = (&held.live.books, || team.throttle.take());
         let team = (&*team.books, &team.limits);
-        held.live
-            .books
-            .reserve(team, &held.pool, ask, beyond, &slot)
+        books.reserve(team, &held.pool, ask, beyond, slot)
     };
     match waiting(desk, || reserve(MicroCredits::ZERO)).await {
         Err(Denied::GrantShort) if ask.class == Class::Critical => reserve(team.limits.emergency),
@@ -156,7 +159,8 @@ async fn retrying(
     }
 }
 
-fn refused(payer: &Payer, refusal: Refusal) -> Box<Refused> {
+/// A refusal of this payer's request.
+fn refusal(payer: &Payer, refusal: Refusal) -> Box<Refused> {
     let detail = match refusal {
         Refusal::LedgerUnavailable => {
             "the ledger cannot write down what this would spend; see /readyz?verbose"
@@ -191,7 +195,7 @@ impl<'t> ByName<'t> {
             .fetch_add(1, Ordering::Relaxed)
             >= BY_NAME_MAX
         {
-            let mut refused = refused(payer, Refusal::Overloaded);
+            let mut refused = refusal(payer, Refusal::Overloaded);
             refused.detail =
                 "too many requests in flight without a key; send a Breakerbox-Key".into();
             return Err(refused);
@@ -231,7 +235,7 @@ pub fn remaining(held: &Held, team: &TeamEntry, class: Class) -> i64 {
         Class::Background => left(limits.trip_at, own)
             .min(pool_left(pool.trip_at))
             .min(year),
-        Class::Standard => left(limits.allocation, own)
+        Class::Standard => left(limits.within_reach(), own)
             .min(pool_left(pool.month))
             .min(year),
         Class::Critical => {
@@ -252,13 +256,26 @@ pub fn remaining(held: &Held, team: &TeamEntry, class: Class) -> i64 {
     spendable.whole_credits()
 }
 
+/// The next moment at which what said no can be otherwise.
+pub fn ends(held: &Held, refused: &Refused, now: Timestamp) -> Timestamp {
+    let period = &held.live.books.period;
+    let wait = refused.retry_after.unwrap_or(AGAIN);
+    match refused.refusal {
+        Refusal::Throttled => now.checked_add(wait).unwrap_or(period.end),
+        Refusal::PoolExhausted if refused.view.is_some_and(|view| view.is_year_used_up()) => {
+            held.checked.allocations.pool.calendar.year_end(period)
+        }
+        _ => period.end,
+    }
+}
+
 /// When a refusal may turn into an answer: seconds, at least 1, at most `most`.
 pub fn retry_after(held: &Held, refused: &Refused, now: Timestamp, most: Duration) -> u64 {
-    let budget = || Duration::from_secs(held.live.books.period.seconds_left(now));
-    let until = match refused.refusal {
-        Refusal::Throttled => refused.retry_after.unwrap_or(Duration::from_secs(1)),
-        refusal if refusal.is_budget() => budget(),
-        _ => refused.retry_after.unwrap_or(Duration::from_secs(1)),
+    let until = if refused.refusal.is_budget() {
+        let left = ends(held, refused, now).duration_since(now);
+        Duration::try_from(left).unwrap_or_default()
+    } else {
+        refused.retry_after.unwrap_or(AGAIN)
     };
     let seconds = until.min(most).as_millis().div_ceil(1000);
     u64::try_from(seconds).unwrap_or(u64::MAX).max(1)

@@ -24,11 +24,12 @@ use super::meter::{Answer, BoxError};
 use super::refusal::{Refusal, Refused};
 use super::refuse::{self, Context};
 use super::snapshot::Held;
+use super::standing;
 use super::ticket::{Facts, Ticket, TurnOf};
 use super::upstream::{Forward, ForwardError};
 use super::watch::Watch;
 use crate::budget::credits::MicroCredits;
-use crate::budget::operation::{Class, Operation};
+use crate::budget::operation::Operation;
 use crate::budget::usage::Usage;
 use crate::clock;
 use crate::config::checked::{Limits, UnpricedPolicy};
@@ -338,7 +339,7 @@ impl Exchange {
             request: self.request,
             at: self.now,
             started: self.started,
-            shadow: noted.is_some() || payer.because == Because::Nobody,
+            shadow: noted.is_some() || payer.is_shadow,
             continued,
             below_trip,
             asked,
@@ -356,7 +357,7 @@ impl Exchange {
         ))
     }
 
-    /// Who pays. A call without a price needs nobody; in shadow mode an unknown payer is only noted.
+    /// Who pays. A free call needs nobody; in shadow mode a refusal is only noted.
     fn payer(
         &self,
         claims: &Claims<'_>,
@@ -367,25 +368,23 @@ impl Exchange {
             Ok(payer) => return Ok(payer),
             Err(refused) => refused,
         };
-        let shadow = !self.held.checked.gateway.mode.enforce && refused.refusal.shadowed();
-        let is_free = terms.is_free() && refused.refusal.shadowed();
-        if !shadow && !is_free {
+        if !refused.refusal.shadowed() {
             return Err(refused);
         }
-        if shadow {
-            self.note(&refused, known, true);
+        if terms.is_free() {
+            return Ok(identify::nobody(&self.held, claims));
         }
-        Ok(Payer {
-            team: self.held.unattributed_booking(),
-            class: Class::Standard,
-            key: None,
-            named: claims
-                .named
-                .map(|(kind, id)| (kind, CompactString::from(id))),
-            agent_type: None,
-            tags: None,
-            because: Because::Nobody,
-        })
+        if self.enforces(&refused) {
+            return Err(refused);
+        }
+        self.note(&refused, known, true);
+        identify::in_shadow(&self.held, &self.desk.keys, claims, &refused)
+    }
+
+    /// Whether the team a refusal names, or else the process, is not in shadow mode.
+    fn enforces(&self, refused: &Refused) -> bool {
+        let team = refused.team.and_then(|team| self.held.team(team));
+        team.map_or(self.held.checked.gateway.mode.enforce, |team| team.enforce)
     }
 
     /// The upstream's answer, with our headers.
@@ -418,7 +417,7 @@ impl Exchange {
             .and_then(|ticket| Some((ticket.team()?, ticket)));
         if let Some((team, ticket)) = team {
             let (headers, class) = (&mut parts.headers, ticket.payer().class);
-            refuse::add_team(headers, &self.held, team, class, Some(self.now));
+            standing::add_team(headers, &self.held, team, class, Some(self.now));
             let price = ticket.terms().fixed_price();
             if let Some(price) = price.filter(|_| !ticket.is_settled()) {
                 parts.headers.insert(refuse::CREDITS, credits_header(price));

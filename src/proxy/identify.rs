@@ -13,6 +13,7 @@ use percent_encoding::percent_decode_str;
 use super::headers::Present;
 use super::refusal::{Refusal, Refused};
 use super::snapshot::{KeyEntry, NamedEntry, Snapshot};
+use super::tags::tags;
 use crate::budget::operation::Class;
 use crate::salesforce::NamedKind;
 
@@ -25,8 +26,6 @@ pub const TAGS: HeaderName = HeaderName::from_static("breakerbox-tags");
 
 /// Hex characters of a key.
 pub const KEY_LEN: usize = 64;
-/// The most bytes of one client tag value.
-const TAG_VALUE_MAX: usize = 64;
 
 /// Who pays, and what is known of the call for events.
 #[derive(Clone, Debug)]
@@ -45,6 +44,8 @@ pub struct Payer {
     pub tags: Option<Arc<str>>,
     /// Why this team pays, for the decision record.
     pub because: Because,
+    /// A refusal of its identity was only noted: it is charged, whatever the limits.
+    pub is_shadow: bool,
 }
 
 /// Why a team pays.
@@ -102,7 +103,8 @@ pub fn identify(
     keys: &KeyCache,
     claims: &Claims<'_>,
 ) -> Result<Payer, Box<Refused>> {
-    let key = given_key(snapshot, keys, claims)?;
+    let key = given_key(snapshot, keys, claims)?.map(|key| valid(key, claims));
+    let key = key.transpose()?;
     let named = claims.named.map(|(kind, id)| (kind, decoded(id)));
     let entry = named
         .as_ref()
@@ -128,7 +130,72 @@ pub fn identify(
         named: named.map(|(kind, id)| (kind, CompactString::from(id.as_ref()))),
         key,
         because,
+        is_shadow: false,
     })
+}
+
+/// Who pays where a refusal is only noted: the team it names, as if nothing were wrong.
+///
+/// # Errors
+/// A class that is none.
+pub fn in_shadow(
+    snapshot: &Snapshot,
+    keys: &KeyCache,
+    claims: &Claims<'_>,
+    refused: &Refused,
+) -> Result<Payer, Box<Refused>> {
+    let payer = nobody(snapshot, claims);
+    let Some(team) = refused.team else {
+        return Ok(Payer {
+            is_shadow: true,
+            ..payer
+        });
+    };
+    let key = given_key(snapshot, keys, claims)?;
+    let entry = payer
+        .named
+        .as_ref()
+        .and_then(|(kind, id)| snapshot.named(*kind, id));
+    Ok(Payer {
+        team,
+        class: class(snapshot, team, key.as_deref(), entry, claims)?,
+        tags: tags(snapshot, team, key.as_deref(), entry, claims),
+        agent_type: entry.and_then(|entry| entry.agent_type.clone()),
+        key,
+        because: Because::Key,
+        is_shadow: true,
+        ..payer
+    })
+}
+
+/// Nobody pays: a call that is free, or one whose refusal is only noted.
+pub fn nobody(snapshot: &Snapshot, claims: &Claims<'_>) -> Payer {
+    let named = claims.named.map(|(kind, id)| (kind, decoded(id)));
+    Payer {
+        team: snapshot.unattributed_booking(),
+        class: Class::Standard,
+        key: None,
+        named: named.map(|(kind, id)| (kind, CompactString::from(id.as_ref()))),
+        agent_type: None,
+        tags: None,
+        because: Because::Nobody,
+        is_shadow: false,
+    }
+}
+
+fn unknown(detail: &'static str) -> Box<Refused> {
+    Refused::new(Refusal::UnknownKey, detail)
+}
+
+/// An expired key is none, but it is known whose.
+fn valid(key: Arc<KeyEntry>, claims: &Claims<'_>) -> Result<Arc<KeyEntry>, Box<Refused>> {
+    let has_expired = |expires| claims.now_ms >= expires;
+    if key.expires_ms.is_some_and(has_expired) {
+        let mut refused = unknown("this key has expired");
+        refused.team = Some(key.team);
+        return Err(refused);
+    }
+    Ok(key)
 }
 
 fn given_key(
@@ -136,12 +203,11 @@ fn given_key(
     keys: &KeyCache,
     claims: &Claims<'_>,
 ) -> Result<Option<Arc<KeyEntry>>, Box<Refused>> {
-    let refused = |detail: &'static str| Refused::new(Refusal::UnknownKey, detail);
     let header = if claims.present.has(Present::KEY) {
         let mut headers = claims.headers.get_all(&KEY).iter();
         let header = headers.next();
         if headers.next().is_some() {
-            return Err(refused("more than one Breakerbox-Key header"));
+            return Err(unknown("more than one Breakerbox-Key header"));
         }
         header.map(HeaderValue::as_bytes)
     } else {
@@ -150,7 +216,7 @@ fn given_key(
     let given = match (header, claims.path_key.map(str::as_bytes)) {
         (None, None) => return Ok(None),
         (Some(header), Some(path)) if header != path => {
-            return Err(refused(
+            return Err(unknown(
                 "the key in the header and the key in the path differ",
             ));
         }
@@ -158,13 +224,7 @@ fn given_key(
     };
     let key = keys.find(snapshot, given);
     let key =
-        key.ok_or_else(|| refused("this key is not configured; see `breakerbox key --help`"))?;
-    if key
-        .expires_ms
-        .is_some_and(|expires| claims.now_ms >= expires)
-    {
-        return Err(refused("this key has expired"));
-    }
+        key.ok_or_else(|| unknown("this key is not configured; see `breakerbox key --help`"))?;
     Ok(Some(key))
 }
 
@@ -215,74 +275,6 @@ fn class(
         )
     })?;
     Ok(class.at_most(asked))
-}
-
-fn tags(
-    snapshot: &Snapshot,
-    team: usize,
-    key: Option<&KeyEntry>,
-    entry: Option<&NamedEntry>,
-    claims: &Claims<'_>,
-) -> Option<Arc<str>> {
-    let key = key.and_then(|key| key.tags.as_ref());
-    let entry = entry.and_then(|entry| entry.tags.as_ref());
-    match (key, entry, claims.header(Present::TAGS, &TAGS)) {
-        (None, None, None) => None,
-        (Some(tags), None, None) | (None, Some(tags), None) => Some(Arc::clone(tags)),
-        (key, entry, header) => {
-            let mut all = client_tags(snapshot, team, header);
-            // Configured tags are authoritative: they come last.
-            for tags in [key, entry].into_iter().flatten() {
-                all.extend(
-                    serde_json::from_str::<std::collections::BTreeMap<String, String>>(tags)
-                        .ok()?,
-                );
-            }
-            (!all.is_empty())
-                .then(|| serde_json::to_string(&all).ok().map(Arc::from))
-                .flatten()
-        }
-    }
-}
-
-/// `project=atlas, phase=2`: only keys listed in `client_tags`, values bounded in length and number.
-fn client_tags(
-    snapshot: &Snapshot,
-    team: usize,
-    header: Option<&HeaderValue>,
-) -> std::collections::BTreeMap<String, String> {
-    let text = header
-        .and_then(|header| header.to_str().ok())
-        .unwrap_or_default();
-    let allowed = &snapshot.checked.allocations.pool.client_tags;
-    let pairs = text
-        .split(',')
-        .filter_map(|pair| pair.trim().split_once('='));
-    pairs
-        .filter(|(key, value)| {
-            allowed.iter().any(|known| known == key) && value.len() <= TAG_VALUE_MAX
-        })
-        .map(|(key, value)| {
-            let known = snapshot
-                .team(team)
-                .is_some_and(|team| team.tag_values.admits(tag_hash(key, value)));
-            (
-                key.to_owned(),
-                if known {
-                    value.to_owned()
-                } else {
-                    "other".to_owned()
-                },
-            )
-        })
-        .collect()
-}
-
-fn tag_hash(key: &str, value: &str) -> u64 {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    (key, value).hash(&mut hasher);
-    hasher.finish()
 }
 
 /// A name in a path, decoded; not one byte is copied where nothing is encoded.

@@ -33,6 +33,7 @@ mod retention;
 mod rollover;
 mod rooms;
 mod scrape;
+mod shadow;
 mod stage;
 mod streams;
 mod tls;
