@@ -5,6 +5,7 @@
 pub mod build;
 pub mod conservation;
 pub mod control;
+mod index;
 pub mod periods;
 
 use std::io;
@@ -126,22 +127,19 @@ impl Gateway {
         let period = clock.current(&calendar, now).ok_or(StartError::NoPeriod)?;
         let mut builder = Builder::new(ledger.clone(), count);
         let snapshot = builder.build(checked, &period, None, now)?;
+        let grown = builder.in_force(&snapshot);
         let shared = Arc::new(Shared {
             presences: ArcSwap::from_pointee(builder.presences()),
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             sessions: Sessions::restored(restart.sessions),
             decisions: DecisionRings::new(count),
-            counters: Arc::new(
-                std::iter::repeat_with(WorkerCounters::default)
-                    .take(count)
-                    .collect(),
-            ),
+            counters: worker_counters(count),
             draining: false.into(),
             ledger,
         });
         let (control, owner) = control::new(
             Arc::clone(&shared),
-            builder,
+            (builder, &grown),
             clock,
             &start.sources,
             &files,
@@ -252,6 +250,11 @@ fn worker_count(configured: usize) -> usize {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
         count => count,
     }
+}
+
+fn worker_counters(workers: usize) -> Arc<Vec<WorkerCounters>> {
+    let counters = std::iter::repeat_with(WorkerCounters::default);
+    Arc::new(counters.take(workers).collect())
 }
 
 fn std_listener(address: SocketAddr) -> io::Result<StdListener> {

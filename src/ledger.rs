@@ -59,7 +59,7 @@ use self::health::Shared;
 pub use self::health::{Health, LedgerStats};
 use self::live::LivePeriod;
 use self::lock::Lock;
-use self::periods::{AllocationFact, PeriodFacts};
+use self::periods::{AllocationChange, PeriodFacts};
 use self::query::{UsageQuery, UsageRow};
 use self::queue::{EventSink, Queues};
 use self::retention::Retention;
@@ -244,20 +244,16 @@ impl Ledger {
         periods::newest(&connection).ok()?
     }
 
-    /// Appends what changed of the allocations.
+    /// Writes down new teams and what changed of the allocations: all of it or nothing.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn record_allocations(
         &self,
         period: PeriodName,
-        facts: &[AllocationFact],
-        at: Timestamp,
-        config_hash: &str,
+        change: AllocationChange,
     ) -> Result<(), LedgerError> {
-        self.ask(|reply| {
-            Command::Allocations(period, facts.to_vec(), at, config_hash.to_owned(), reply)
-        })
+        self.ask(|reply| Command::Allocations(period, change, reply))
     }
 
     /// A worker's sink of events; one each.

@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::credits::MicroCredits;
 
+/// More corrections than a reader can possibly fall between.
+const TORN_READS: u32 = 64;
+
 /// The atomic counters of one (team, source) in one period.
 #[derive(Debug)]
 #[repr(align(128))] // two lines: the neighbour-line prefetcher must not couple two accounts
@@ -74,10 +77,18 @@ impl Account {
     /// All figures; `settled` is read first.
     pub fn figures(&self) -> Figures {
         let read = |counter: &AtomicI64| MicroCredits::from_micros(counter.load(Ordering::Acquire));
-        let settled = read(&self.settled);
+        let mut own = (read(&self.settled), read(&self.committed));
+        for _ in 0..TORN_READS {
+            if own.0 <= own.1 {
+                break;
+            }
+            // A correction lowered both between the two loads; it is rare, and the next look finds it done.
+            own = (read(&self.settled), read(&self.committed));
+        }
+        let (settled, committed) = own;
         Figures {
             settled,
-            committed: read(&self.committed),
+            committed,
             exposed: read(&self.exposed),
             granted: read(&self.granted),
             wanted: read(&self.wanted),

@@ -8,14 +8,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::account::{Account, Total};
-use super::admission::{self, BudgetRefusal, Line, OnTrip, Plan, View};
-use super::breaker::{Breaker, Shown};
+use super::admission::{self, BudgetRefusal, Line, Plan, View};
+use super::breaker::Shown;
 use super::credits::MicroCredits;
+pub use super::limits::{PoolLimits, TeamLimits};
 use super::operation::{Class, Source};
-use super::percent::Percent;
 use super::period::Period;
 pub use super::reservation::Reservation;
 use super::reservation::{Counted, Taken};
@@ -82,64 +80,6 @@ pub struct PeriodBooks {
     pub year: Arc<YearBooks>,
     /// The main breaker's state as shown.
     pub shown: Shown,
-}
-
-/// What a team may spend in the period: from the config, replaced by a reload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TeamLimits {
-    /// The allocation.
-    pub allocation: MicroCredits,
-    /// The trip point as a share of the allocation.
-    pub trip: Percent,
-    /// `floor(trip * allocation)`.
-    pub trip_at: MicroCredits,
-    /// What happens to standard traffic above the trip point.
-    pub on_trip: OnTrip,
-    /// The most of the buffer this team may take in a period.
-    pub buffer_max: MicroCredits,
-    /// What critical traffic may spend beyond the grant while the ledger cannot write.
-    pub emergency: MicroCredits,
-}
-
-impl TeamLimits {
-    /// The most standard traffic may commit.
-    pub const fn within_reach(&self) -> MicroCredits {
-        match self.on_trip {
-            OnTrip::Throttle => self.allocation,
-            OnTrip::Reject => self.trip_at,
-        }
-    }
-
-    /// The breaker that `committed` own credits mean.
-    pub fn breaker(&self, committed: MicroCredits) -> Breaker {
-        Breaker::at(committed, self.trip_at, self.allocation)
-    }
-}
-
-/// What all teams share: from the config and the period.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PoolLimits {
-    /// The month's pool.
-    pub month: MicroCredits,
-    /// The main breaker's trip point as a share of the month.
-    pub trip: Percent,
-    /// `floor(trip * month)`.
-    pub trip_at: MicroCredits,
-    /// The central buffer.
-    pub buffer: MicroCredits,
-    /// The most all teams' burst may become in the period.
-    pub burst: MicroCredits,
-    /// The contract year's credits.
-    pub annual: MicroCredits,
-    /// The most overage in a contract year; zero is off.
-    pub overage_cap: MicroCredits,
-}
-
-impl PoolLimits {
-    /// The main breaker that `committed` credits of the pool mean.
-    pub fn breaker(&self, committed: MicroCredits) -> Breaker {
-        Breaker::at(committed, self.trip_at, self.month)
-    }
 }
 
 /// One request's question to the books.
@@ -232,7 +172,7 @@ impl PeriodBooks {
         for _ in 0..ATTEMPTS {
             let view = self.view(team, limits, pool, ask);
             let denied = |refusal, wait| {
-                self.show_refusal(team, ask.class, refusal);
+                self.show_refusal(team, &view, refusal);
                 Denied::Budget {
                     refusal,
                     view: Box::new(view),
@@ -248,17 +188,18 @@ impl PeriodBooks {
                         self.void(team, reservation);
                         return Err(denied(BudgetRefusal::Throttled, Some(wait)));
                     }
-                    self.show(team, limits, pool);
+                    self.show(team);
                     return Ok(reservation);
                 }
                 Err(Lost::Grant) => return Err(Denied::GrantShort),
                 Err(Lost::Race(refusal)) => lost = refusal,
             }
         }
-        self.show_refusal(team, ask.class, lost);
+        let view = self.view(team, limits, pool, ask);
+        self.show_refusal(team, &view, lost);
         Err(Denied::Budget {
             refusal: lost,
-            view: Box::new(self.view(team, limits, pool, ask)),
+            view: Box::new(view),
             wait: None,
         })
     }
@@ -269,8 +210,7 @@ impl PeriodBooks {
     /// A grant that is short.
     pub fn reserve_unlimited(
         &self,
-        (team, limits): (&TeamBooks, &TeamLimits),
-        pool: &PoolLimits,
+        team: &TeamBooks,
         ask: &Ask,
         beyond: MicroCredits,
     ) -> Result<Reservation, Denied> {
@@ -278,7 +218,7 @@ impl PeriodBooks {
         let reservation = self
             .take(team, &plan, ask, beyond)
             .map_err(|_| Denied::GrantShort)?;
-        self.show(team, limits, pool);
+        self.show(team);
         Ok(reservation)
     }
 
@@ -333,32 +273,6 @@ impl PeriodBooks {
         let bound = reservation.bound.micros().saturating_add(more.micros());
         reservation.set_bound(MicroCredits::from_micros(bound));
         team.account(reservation.source).expose_more(more)
-    }
-
-    /// Brings the shown states up to what is committed.
-    pub fn show(&self, team: &TeamBooks, limits: &TeamLimits, pool: &PoolLimits) {
-        team.shown.raise(limits.breaker(team.own.committed()));
-        self.shown.raise(pool.breaker(self.pool.committed()));
-    }
-
-    /// A standard request refused or throttled by the trip rule shows an open breaker, whatever is committed.
-    fn show_refusal(&self, team: &TeamBooks, class: Class, refusal: BudgetRefusal) {
-        match (refusal, class) {
-            (BudgetRefusal::Throttled | BudgetRefusal::TeamBreakerOpen, Class::Standard) => {
-                team.shown.raise(Breaker::Open);
-            }
-            (BudgetRefusal::TeamExhausted, Class::Standard | Class::Critical) => {
-                team.shown.raise(Breaker::Exhausted);
-            }
-            (BudgetRefusal::PoolBreakerOpen, _) => self.shown.raise(Breaker::Open),
-            (BudgetRefusal::PoolExhausted, _) => self.shown.raise(Breaker::Exhausted),
-            (
-                BudgetRefusal::Throttled
-                | BudgetRefusal::TeamBreakerOpen
-                | BudgetRefusal::TeamExhausted,
-                Class::Critical | Class::Background,
-            ) => {}
-        }
     }
 
     /// Takes source, grant, year and pool in this order; on a failure gives back in reverse.
@@ -450,11 +364,6 @@ impl PeriodBooks {
         if let Some(total) = self.shared_total(source) {
             total.adjust(change_micros);
         }
-    }
-
-    /// Whether the period is over at `now`.
-    pub fn is_over(&self, now: Timestamp) -> bool {
-        now >= self.period.end
     }
 }
 

@@ -22,10 +22,11 @@ use crate::config::checked::Checked;
 use crate::config::faults::Warnings;
 use crate::config::load::{self, Files, Sources};
 use crate::config::watch::{Content, Watch};
-use crate::ledger::event::RequestId;
+use crate::ledger::event::{RequestId, TeamId};
 use crate::metrics::Elsewhere;
 use crate::proxy::decision::{Decision, Decisions};
 use crate::proxy::desk::Shared;
+use crate::proxy::snapshot::Snapshot;
 
 /// How often periods, clock and alerts are looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -122,10 +123,10 @@ struct Taker {
     looks: u32,
 }
 
-/// A control and its owner.
+/// A control and its owner. `grown` are the teams that have more than when the last process ended.
 pub fn new(
     shared: Arc<Shared>,
-    builder: Builder,
+    (builder, grown): (Builder, &[TeamId]),
     clock: PeriodClock,
     sources: &Sources,
     files: &Files,
@@ -152,8 +153,10 @@ pub fn new(
         shared,
     });
     let watch = Watch::new(sources, files);
+    let mut watcher = Watcher::new(control.shared.ledger.clone());
+    watcher.rearm(&snapshot, grown, clock::now());
     let taker = Taker {
-        watcher: Watcher::new(control.shared.ledger.clone()),
+        watcher,
         conservation: Conservation::default(),
         was_writing: true,
         in_force: files.digest(),
@@ -291,22 +294,20 @@ impl Taker {
             Ok(checked) => checked,
             Err(faults) => return self.reject(faults.lines()),
         };
+        // First what the configuration in force makes of the time: a rejected one must not begin a period.
+        self.roll_over();
         let before = self.control.shared.snapshot.load_full();
         if let Some(reason) = reject_reason(&before.checked, &checked, force) {
             return self.reject(vec![reason]);
         }
         let changes = Changes::between(&before.checked, &checked);
-        if let Err(error) = self.show(Arc::new(checked)) {
-            return self.reject(vec![error]);
-        }
+        let (snapshot, grown) = match self.show(Arc::new(checked)) {
+            Ok(shown) => shown,
+            Err(error) => return self.reject(vec![error]),
+        };
         self.in_force = files.digest();
-        let changes = changes.lines();
-        for change in &changes {
-            tracing::info!(change, "configuration changed");
-        }
         let warnings = warnings.lines();
-        let snapshot = self.control.shared.snapshot.load_full();
-        tracing::info!(hash = &*snapshot.config_hash, "configuration accepted");
+        // At once: whoever sees the new limits shall find the reload counted.
         self.control.publish(|status| {
             status.reloads_accepted = status.reloads_accepted.saturating_add(1);
             status.config_hash = snapshot.config_hash.to_string();
@@ -314,6 +315,12 @@ impl Taker {
             status.last_rejected = None;
             status.warnings.clone_from(&warnings);
         });
+        let changes = changes.lines();
+        for change in &changes {
+            tracing::info!(change, "configuration changed");
+        }
+        tracing::info!(hash = &*snapshot.config_hash, "configuration accepted");
+        self.watcher.rearm(&snapshot, &grown, clock::now());
         Reloaded::Accepted { changes, warnings }
     }
 
@@ -331,8 +338,9 @@ impl Taker {
         Reloaded::Rejected { faults }
     }
 
-    /// Builds the snapshot of a configuration in the running period, and shows it.
-    fn show(&mut self, checked: Arc<Checked>) -> Result<(), String> {
+    /// Builds the snapshot of a configuration in the running period, and shows it; with it, the teams that have more
+    /// than before.
+    fn show(&mut self, checked: Arc<Checked>) -> Result<(Arc<Snapshot>, Vec<TeamId>), String> {
         let now = clock::now();
         let calendar = &checked.allocations.pool.calendar;
         let period = self
@@ -341,18 +349,16 @@ impl Taker {
             .ok_or("no period contains this moment")?;
         let before = self.control.shared.snapshot.load_full();
         let snapshot = self.builder.build(checked, &period, Some(&before), now);
-        let snapshot = snapshot.map_err(|error| error.to_string())?;
-        self.watcher.rearm(&before, &snapshot, now);
-        self.control
-            .shared
-            .presences
-            .store(Arc::new(self.builder.presences()));
-        self.control.shared.snapshot.store(Arc::new(snapshot));
-        Ok(())
+        let snapshot = Arc::new(snapshot.map_err(|error| error.to_string())?);
+        let shared = &self.control.shared;
+        shared.snapshot.store(Arc::clone(&snapshot));
+        let grown = self.builder.in_force(&snapshot);
+        shared.presences.store(Arc::new(self.builder.presences()));
+        Ok((snapshot, grown))
     }
 
-    /// Periods, clock, alerts.
-    fn look(&mut self) {
+    /// Begins the next period once it is time.
+    fn roll_over(&mut self) {
         let now = clock::now();
         let snapshot = self.control.shared.snapshot.load_full();
         let period = self
@@ -360,7 +366,7 @@ impl Taker {
             .current(&snapshot.checked.allocations.pool.calendar, now);
         if period.is_some_and(|period| period.start > snapshot.live.books.period.start) {
             match self.show(Arc::clone(&snapshot.checked)) {
-                Ok(()) => {
+                Ok(_) => {
                     tracing::info!(period = %period.map_or_else(String::new, |p| p.name.to_string()), "a new period began")
                 }
                 Err(error) => {
@@ -368,6 +374,13 @@ impl Taker {
                 }
             }
         }
+    }
+
+    /// Periods, clock, alerts.
+    fn look(&mut self) {
+        self.roll_over();
+        let now = clock::now();
+        let snapshot = self.control.shared.snapshot.load_full();
         let health = self.control.shared.ledger.health();
         if self.was_writing && !health.writing {
             let error = health.last_error.unwrap_or_default();

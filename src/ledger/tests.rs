@@ -4,6 +4,7 @@ use jiff::tz::TimeZone;
 use tempfile::TempDir;
 
 use super::event::{Confidence, Event, EventKind, RequestId};
+use super::periods::AllocationFact;
 use super::query::Dimension;
 use super::*;
 use crate::budget::books::{Ask, PoolLimits, TeamLimits};
@@ -451,9 +452,13 @@ fn usage_is_summed_by_what_is_asked_for() {
         allocation: micros(1),
         tags: r#"{"cost_center":"4100"}"#.into(),
     };
-    ledger
-        .record_allocations(period().name, &[facts], crate::clock::now(), "test")
-        .unwrap();
+    let change = AllocationChange {
+        new_teams: Vec::new(),
+        facts: vec![facts],
+        at: crate::clock::now(),
+        config_hash: "test".to_owned(),
+    };
+    ledger.record_allocations(period().name, change).unwrap();
     let mut sink = ledger.sink(0);
     sink.push(event(team, 5));
     sink.push(Event {

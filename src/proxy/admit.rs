@@ -100,8 +100,7 @@ async fn reserved(
         }
     }
     let books = &held.live.books;
-    let of_team = (&*team.books, &team.limits);
-    let unlimited = || books.reserve_unlimited(of_team, &held.pool, ask, MicroCredits::ZERO);
+    let unlimited = || books.reserve_unlimited(&team.books, ask, MicroCredits::ZERO);
     let reservation = waiting(desk, unlimited).await;
     let reservation = reservation.map_err(|_| refusal(payer, Refusal::LedgerUnavailable))?;
     Ok((reservation, noted))

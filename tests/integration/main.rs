@@ -34,6 +34,7 @@ mod rollover;
 mod rooms;
 mod scrape;
 mod shadow;
+mod shown;
 mod stage;
 mod streams;
 mod tls;
