@@ -301,6 +301,9 @@ mod tests {
     fn names_read_back() {
         let name = PeriodName::parse("2026-11").unwrap();
         assert_eq!(name.to_string(), "2026-11");
+        assert_eq!(name.code(), 202_611);
+        assert_eq!(PeriodName::from_code(202_611), Some(name));
+        assert_eq!(PeriodName::from_code(202_613), None);
         for text in ["2026-13", "2026-00", "26-11", "2026-1", "2026/11", ""] {
             assert_eq!(PeriodName::parse(text), None, "{text}");
         }
