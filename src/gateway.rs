@@ -6,6 +6,7 @@ pub mod build;
 pub mod conservation;
 pub mod control;
 mod index;
+mod owner;
 pub mod periods;
 
 use std::io;
@@ -20,7 +21,7 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch as wanted;
 
 use self::build::{BuildError, Builder};
-use self::control::{Control, Owner};
+use self::control::Control;
 use self::periods::PeriodClock;
 use crate::admin;
 use crate::clock;
@@ -97,7 +98,8 @@ pub struct Gateway {
     pub control: Arc<Control>,
     wanted: wanted::Sender<Wanted>,
     workers: Vec<JoinHandle<io::Result<()>>>,
-    control_thread: JoinHandle<()>,
+    /// The owner's and the admin listener's.
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Gateway {
@@ -137,7 +139,7 @@ impl Gateway {
             draining: false.into(),
             ledger,
         });
-        let (control, owner) = control::new(
+        let (control, owner) = owner::new(
             Arc::clone(&shared),
             (builder, &grown),
             clock,
@@ -160,7 +162,10 @@ impl Gateway {
             health: health_listener,
             metrics,
         };
-        let control_thread = spawn_control(owner, Arc::clone(&control), served)?;
+        let threads = vec![
+            spawn("control", &control, owner.run())?,
+            spawn("admin", &control, serve_admin(Arc::clone(&control), served))?,
+        ];
         tracing::info!(%proxy, %admin, workers = count, "serving");
         Ok(Self {
             proxy,
@@ -169,7 +174,7 @@ impl Gateway {
             control,
             wanted,
             workers,
-            control_thread,
+            threads,
         })
     }
 
@@ -190,8 +195,11 @@ impl Gateway {
             }
         }
         self.control.stop();
-        if self.control_thread.join().is_err() {
-            tracing::error!("the control thread panicked");
+        for thread in self.threads {
+            let name = thread.thread().name().unwrap_or_default().to_owned();
+            if thread.join().is_err() {
+                tracing::error!(name, "a thread panicked");
+            }
         }
         shared.ledger.stop()
     }
@@ -299,22 +307,22 @@ struct Listeners {
     metrics: bool,
 }
 
-/// The owner of changes and the admin listener share a thread: both wait most of the time.
-fn spawn_control(
-    owner: Owner,
-    control: Arc<Control>,
-    listeners: Listeners,
+/// Runs a task on a thread of its own until the control is stopped. Owner and admin listener have one each: the
+/// owner may wait for the ledger, and probes must be answered meanwhile.
+fn spawn(
+    name: &str,
+    control: &Control,
+    task: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let thread = std::thread::Builder::new().name("control".to_owned());
+    let stopped = control.stopped();
+    let thread = std::thread::Builder::new().name(name.to_owned());
     thread.spawn(move || {
         runtime.block_on(async move {
-            let stopped = control.stopped();
             tokio::select! {
-                () = owner.run() => {}
-                () = serve_admin(Arc::clone(&control), listeners) => {}
+                () = task => {}
                 () = stopped => {}
             }
         });

@@ -25,6 +25,7 @@ mod mark;
 pub mod periods;
 pub mod query;
 pub mod queue;
+mod reader;
 mod recovery;
 pub mod restore;
 mod retention;
@@ -46,6 +47,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use rusqlite::Connection;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -62,6 +64,7 @@ use self::lock::Lock;
 use self::periods::{AllocationChange, PeriodFacts};
 use self::query::{UsageQuery, UsageRow};
 use self::queue::{EventSink, Queues};
+use self::reader::Reader;
 use self::retention::Retention;
 use self::totals::Totals;
 use self::writer::Writer;
@@ -115,6 +118,7 @@ struct Handle {
     shared: Arc<Shared>,
     commands: SyncSender<Command>,
     thread: Thread,
+    reader: Reader,
     #[expect(
         clippy::disallowed_types,
         reason = "taken once, when the process stops"
@@ -176,7 +180,12 @@ impl Ledger {
             cause,
         })?;
         let thread = join.thread().clone();
+        let reader = Reader::start(path.clone()).map_err(|cause| OpenError::Unwritable {
+            path: path.clone(),
+            cause,
+        })?;
         let handle = Handle {
+            reader,
             path,
             shared,
             commands,
@@ -368,17 +377,31 @@ impl Ledger {
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn alerts(&self, period: PeriodName) -> Result<Vec<AlertRow>, LedgerError> {
-        let connection = sqlite::open_to_read(&self.0.path)?;
-        Ok(alerts::list(&connection, period)?)
+    pub async fn alerts(&self, period: PeriodName) -> Result<Vec<AlertRow>, LedgerError> {
+        let read = move |connection: &Connection| Ok(alerts::list(connection, period)?);
+        self.0.reader.ask(read).await
     }
 
-    /// Usage, summed up.
+    /// Usage, summed up, and what `told` makes of it beside whoever asks. Dropped, the question is given up.
     ///
     /// # Errors
-    /// When the ledger cannot be read, or the answer is too long.
-    pub fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, LedgerError> {
-        query::usage(&self.0.path, query)
+    /// When the ledger cannot be read, too many ask, or the answer is too long.
+    pub async fn usage<T: Send + 'static>(
+        &self,
+        query: UsageQuery,
+        told: impl FnOnce(Vec<UsageRow>) -> T + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let read = move |connection: &Connection| query::usage(connection, &query).map(told);
+        self.0.reader.ask(read).await
+    }
+
+    /// Every set of tags, beside the team's own, that a team's use was booked under since then, as JSON.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn tags_since(&self, from: Timestamp) -> Result<Vec<(TeamId, String)>, LedgerError> {
+        let read = move |connection: &Connection| query::tags_since(connection, from);
+        self.0.reader.ask(read).await
     }
 
     /// How often the clock was accepted by hand; `None` while that cannot be read.
@@ -393,6 +416,7 @@ impl Ledger {
     /// # Errors
     /// When the last batch cannot be written; what is lost then is charged as granted at the next start.
     pub fn stop(&self) -> Result<(), LedgerError> {
+        self.0.reader.stop();
         let stopped = self.ask_to_stop();
         let join = self
             .0

@@ -22,7 +22,7 @@ pub mod refuse;
 pub mod sessions;
 pub mod snapshot;
 pub mod standing;
-mod tags;
+pub mod tags;
 pub mod tasks;
 pub mod ticket;
 pub mod upstream;

@@ -32,7 +32,7 @@ struct Alert {
 pub(super) async fn list(State(control): State<Arc<Control>>) -> Response {
     let period = control.shared.snapshot.load_full().live.books.period.name;
     let names = control.shared.ledger.teams();
-    match control.shared.ledger.alerts(period) {
+    match control.shared.ledger.alerts(period).await {
         Ok(rows) => {
             let alerts = rows.into_iter().map(|row| Alert {
                 team: usize::try_from(row.team.0)

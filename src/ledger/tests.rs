@@ -50,6 +50,12 @@ impl Bench {
     }
 }
 
+/// Waits for what the reading thread says.
+fn answered<T>(asked: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.unwrap().block_on(asked)
+}
+
 fn period() -> Period {
     let calendar = Calendar::new("2026-01-01".parse().unwrap(), TimeZone::UTC);
     calendar.period_at(crate::clock::now()).unwrap()
@@ -438,7 +444,8 @@ fn sessions_and_alerts_survive() {
         ledger.raise_alert(alert.clone()).unwrap(),
         "more allocation re-arms"
     );
-    assert_eq!(ledger.alerts(alert.period).unwrap(), [alert.clone(), alert]);
+    let listed = answered(ledger.alerts(alert.period)).unwrap();
+    assert_eq!(listed, [alert.clone(), alert]);
     ledger.stop().unwrap();
 }
 
@@ -475,14 +482,13 @@ fn usage_is_summed_by_what_is_asked_for() {
             .map(|name| Dimension::parse(name).unwrap())
             .collect();
         let (from, to) = (period().start, period().end);
-        let rows = ledger
-            .usage(&UsageQuery {
-                from,
-                to,
-                group_by,
-                zone: TimeZone::UTC,
-            })
-            .unwrap();
+        let query = UsageQuery {
+            from,
+            to,
+            group_by,
+            zone: TimeZone::UTC,
+        };
+        let rows = answered(ledger.usage(query, |rows| rows)).unwrap();
         let got: Vec<_> = rows
             .into_iter()
             .map(|row| (row.keys, row.credits.micros()))

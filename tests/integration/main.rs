@@ -25,6 +25,7 @@ mod evasion;
 mod export;
 mod http;
 mod limits;
+mod long_questions;
 mod process;
 mod raw;
 mod refusals;

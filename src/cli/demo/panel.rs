@@ -149,11 +149,8 @@ impl Scene {
         loop {
             seconds.tick().await;
             let snapshot = self.control.shared.snapshot.load_full();
-            let alerts = self
-                .control
-                .shared
-                .ledger
-                .alerts(snapshot.live.books.period.name);
+            let ledger = &self.control.shared.ledger;
+            let alerts = ledger.alerts(snapshot.live.books.period.name).await;
             for alert in alerts.unwrap_or_default() {
                 if told.insert((alert.team, alert.percent_bp)) {
                     print(&self.alert(&alert));
