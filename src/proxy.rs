@@ -17,6 +17,7 @@ pub mod identify;
 mod incoming;
 pub mod line;
 pub mod meter;
+mod priced;
 pub mod refusal;
 pub mod refuse;
 pub mod sessions;

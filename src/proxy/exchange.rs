@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use compact_str::CompactString;
 use http::header::{CONNECTION, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response, Version};
@@ -14,18 +13,19 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use tower::Service;
 
-use super::admit::{self, Admitted};
+use super::admit;
 use super::body::Progress;
 use super::desk::{Desk, InFlight};
 use super::headers::{self, Present};
 use super::identify::{self, Because, Claims, Payer};
 use super::incoming::{Outgoing, recognise, take_path_key};
 use super::meter::{Answer, BoxError};
+use super::priced::{self, Turn};
 use super::refusal::{Refusal, Refused};
 use super::refuse::{self, Context};
 use super::snapshot::Held;
 use super::standing;
-use super::ticket::{Facts, Ticket, TurnOf};
+use super::ticket::Ticket;
 use super::upstream::{Forward, ForwardError};
 use super::watch::Watch;
 use crate::budget::credits::MicroCredits;
@@ -34,10 +34,10 @@ use crate::budget::usage::Usage;
 use crate::clock;
 use crate::config::checked::{Limits, UnpricedPolicy};
 use crate::ledger::event::RequestId;
-use crate::rates::quote::{Asked, Terms};
+use crate::rates::quote::Terms;
+use crate::salesforce::Shape;
 use crate::salesforce::call::{Call, Paid, Price, UpstreamName};
 use crate::salesforce::tap::RequestFacts;
-use crate::salesforce::{NamedKind, Shape};
 
 /// One exchange: what every step of it needs.
 pub(super) struct Exchange {
@@ -45,7 +45,7 @@ pub(super) struct Exchange {
     pub(super) held: Held,
     pub(super) watch: Rc<Watch>,
     pub(super) request: RequestId,
-    now: Timestamp,
+    pub(super) now: Timestamp,
     pub(super) started: Instant,
     pub(super) progress: Rc<Progress>,
     pub(super) present: Present,
@@ -201,30 +201,23 @@ impl Exchange {
         known: &mut Known,
     ) -> Result<Option<Box<Ticket>>, Box<Refused>> {
         self.desk.counters().unpriced(service);
-        let policies = &self.held.checked.gateway.unpriced;
-        let policy = match call.upstream {
-            UpstreamName::Api => policies.api,
-            UpstreamName::Org => policies.org,
-            UpstreamName::Data => policies.data,
-            UpstreamName::OpenConnector => policies.openconnector,
-        };
-        match policy {
+        match self.unpriced_policy(call.upstream) {
             UnpricedPolicy::Pass => Ok(None),
             UnpricedPolicy::Refuse => {
                 let detail = "no price is known for this call; [unpriced] in breakerbox.toml says what to do with it";
                 Err(Refused::new(Refusal::Unpriced, detail))
             }
             UnpricedPolicy::Charge(credits) => {
-                let terms = Terms::flat(nearest_operation(service), credits);
+                let terms = Terms::flat(priced::nearest_operation(service), credits);
                 let claims = self.claims(parts, key, None);
-                self.admitted(&claims, terms, None, Usage::of_units(1), known)
-                    .await
-                    .map(Some)
+                let asked = Usage::of_units(1);
+                let ticket = self.admitted(&claims, terms, None, asked, known).await?;
+                Ok(Some(ticket))
             }
         }
     }
 
-    /// A call with a price: whose is it, what may it cost, is there room.
+    /// A call with a price: what does it say of itself, what may it cost.
     async fn paid(
         &self,
         paid: &Paid<'_>,
@@ -241,71 +234,24 @@ impl Exchange {
             }
             false => RequestFacts::default(),
         };
-        let session = paid
-            .session
-            .and_then(|session| self.desk.shared.sessions.known(session));
-        let agent = session
-            .as_ref()
-            .and_then(|known| Some((NamedKind::Agent, known.agent.as_deref()?)));
-        let in_body = facts.named.as_ref().map(|(kind, id)| (*kind, id.as_str()));
-        let claims = self.claims(parts, key, paid.named.or(in_body).or(agent));
-        let terms = self
-            .held
-            .card
-            .quote(paid.operation, &self.asked(paid, &facts, outgoing.bytes));
-        let asked = Usage {
+        let turn = self.turn(paid);
+        let claims = self.claims(parts, key, priced::named(paid, &facts, turn.as_ref()));
+        let asked = self.asked(paid, &facts, outgoing.bytes);
+        let terms = self.held.card.quote(paid.operation, &asked);
+        let usage = Usage {
             units: facts.units.unwrap_or(1),
             ..Usage::default()
         };
-        let turn = paid.session.map(|id| Turn {
-            id,
-            below_trip: session
-                .as_ref()
-                .is_some_and(|known| known.opened_below_trip),
-        });
-        self.admitted(&claims, terms, turn, asked, known).await
+        self.admitted(&claims, terms, turn.as_ref(), usage, known)
+            .await
     }
 
-    fn asked<'a>(&self, paid: &Paid<'a>, facts: &RequestFacts, body_bytes: u64) -> Asked<'a> {
-        let model = match paid.named {
-            Some((NamedKind::Model, model)) => model,
-            _ => "",
-        };
-        Asked {
-            units: facts.units,
-            body_bytes,
-            output_tokens: facts.output_tokens,
-            generations: facts.generations,
-            model,
-            conversation: paid
-                .session
-                .map(|session| self.desk.shared.sessions.conversation(session))
-                .unwrap_or_default(),
-            preview: facts.preview,
-        }
-    }
-
-    fn claims<'a>(
-        &self,
-        parts: &'a Parts,
-        key: Option<&'a str>,
-        named: Option<(NamedKind, &'a str)>,
-    ) -> Claims<'a> {
-        Claims {
-            headers: &parts.headers,
-            present: self.present,
-            path_key: key,
-            named,
-            now_ms: self.now.as_millisecond(),
-        }
-    }
-
-    /// Identity, then the budget.
+    /// Whose is it, is there room; from here on a ticket holds what is reserved.
     async fn admitted(
         &self,
         claims: &Claims<'_>,
         terms: Terms,
-        turn: Option<Turn<'_>>,
+        turn: Option<&Turn<'_>>,
         asked: Usage,
         known: &mut Known,
     ) -> Result<Box<Ticket>, Box<Refused>> {
@@ -313,48 +259,13 @@ impl Exchange {
         known.terms = Some(terms);
         let payer = self.payer(claims, &terms, known)?;
         known.payer = Some(payer.because);
-        let may_continue = turn.as_ref().is_some_and(|turn| turn.below_trip);
+        let may_continue = turn.is_some_and(Turn::began_below_trip);
         let admitted =
             admit::admit(&self.desk, &self.held, &payer, &terms.quote, may_continue).await?;
-        let Admitted {
-            reservation,
-            noted,
-            continued,
-            below_trip,
-        } = admitted;
-        if let Some(noted) = &noted {
+        if let Some(noted) = &admitted.noted {
             self.note(noted, known, true);
         }
-        let estimate = terms.quote.estimate;
-        let team = self.held.team(payer.team).map(|team| team.id);
-        let turn = turn.zip(team).map(|(turn, team)| {
-            let sessions = &self.desk.shared.sessions;
-            let pays_opening = sessions.turn_admitted(turn.id, team, estimate, self.now);
-            TurnOf {
-                session: CompactString::from(turn.id),
-                pays_opening,
-            }
-        });
-        let facts = Facts {
-            request: self.request,
-            at: self.now,
-            started: self.started,
-            shadow: noted.is_some() || payer.is_shadow,
-            continued,
-            below_trip,
-            asked,
-        };
-        let (desk, held) = (Rc::clone(&self.desk), Rc::clone(&self.held));
-        Ok(Ticket::new(
-            desk,
-            held,
-            payer,
-            terms,
-            reservation,
-            turn,
-            facts,
-            Rc::clone(&self.progress),
-        ))
+        Ok(self.ticket(payer, terms, turn, admitted, asked))
     }
 
     /// Who pays. A free call needs nobody; in shadow mode a refusal is only noted.
@@ -379,12 +290,6 @@ impl Exchange {
         }
         self.note(&refused, known, true);
         identify::in_shadow(&self.held, &self.desk.keys, claims, &refused)
-    }
-
-    /// Whether the team a refusal names, or else the process, is not in shadow mode.
-    fn enforces(&self, refused: &Refused) -> bool {
-        let team = refused.team.and_then(|team| self.held.team(team));
-        team.map_or(self.held.checked.gateway.mode.enforce, |team| team.enforce)
     }
 
     /// The upstream's answer, with our headers.
@@ -470,24 +375,6 @@ impl Exchange {
             quote: known.terms.map(|terms| terms.quote),
             payer: known.payer.unwrap_or(Because::Nobody).name(),
         }
-    }
-}
-
-/// A turn's session, as admission sees it.
-struct Turn<'a> {
-    id: &'a str,
-    below_trip: bool,
-}
-
-/// An unpriced call charged a flat amount is booked as the operation its service is best known for.
-fn nearest_operation(service: &str) -> Operation {
-    match service {
-        "agentforce" => Operation::AgentTurn,
-        "prompt_builder" => Operation::PromptGenerate,
-        "data_cloud" => Operation::DataQuery,
-        "einstein" => Operation::EinsteinPredict,
-        "search" => Operation::EinsteinSearch,
-        _ => Operation::ModelGenerate,
     }
 }
 

@@ -23,16 +23,16 @@ pub const IDLE_CONNECTION: Duration = Duration::from_secs(75);
 
 /// A worker's coarse clock: milliseconds since it started, moved by its tick.
 #[derive(Debug, Default)]
-pub struct CoarseClock(Cell<u64>);
+struct CoarseClock(Cell<u64>);
 
 impl CoarseClock {
     /// Milliseconds since the worker started, at most a tick old.
-    pub fn now_ms(&self) -> u64 {
+    fn now_ms(&self) -> u64 {
         self.0.get()
     }
 
     /// Moves the clock.
-    pub fn set(&self, since_start: Duration) {
+    fn set(&self, since_start: Duration) {
         self.0.set(millis(since_start));
     }
 }
@@ -157,11 +157,6 @@ pub struct Watched {
 }
 
 impl Watches {
-    /// The worker's coarse clock.
-    pub fn clock(&self) -> &Rc<CoarseClock> {
-        &self.clock
-    }
-
     /// Watches a new connection.
     pub fn add(self: &Rc<Self>) -> Watched {
         let watch = Rc::new(Watch::new(Rc::clone(&self.clock)));
