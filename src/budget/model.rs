@@ -132,7 +132,7 @@ pub enum Verdict {
 ///
 /// # Panics
 /// Where the request's team is none of the state's.
-pub fn judge(mut state: State, request: &Request) -> (Verdict, State) {
+pub fn judge(state: State, request: &Request) -> (Verdict, State) {
     let team = state.team(request.team);
     let short = |source, bound, beyond| {
         let account = team.account(source);
@@ -163,13 +163,22 @@ pub fn judge(mut state: State, request: &Request) -> (Verdict, State) {
         estimate: request.estimate.min(most),
         bound: request.bound.min(most),
     };
-    let account = state.account_mut(&taken);
-    account.reserved += taken.estimate;
-    account.bounds += taken.bound;
+    let state = take(state, &taken);
     match noted {
         None => (Verdict::Admitted(taken), state),
         Some(refusal) => (Verdict::Noted(taken, refusal), state),
     }
+}
+
+/// Takes what a request was given.
+///
+/// # Panics
+/// Where the team is none of the state's, as all below.
+pub fn take(mut state: State, taken: &Taken) -> State {
+    let account = state.account_mut(taken);
+    account.reserved += taken.estimate;
+    account.bounds += taken.bound;
+    state
 }
 
 /// Steps 1 and 2: the source, and whether a throttle slot is needed.
@@ -224,7 +233,7 @@ fn rules(state: &State, request: &Request) -> Result<(Source, bool), BudgetRefus
 /// Replaces the estimate by the price: to the same source, whatever the limits; it may show as debt.
 ///
 /// # Panics
-/// Where the team is none of the state's, as all below.
+/// As [`take`].
 pub fn settle(mut state: State, taken: &Taken, price: Micros) -> State {
     let account = state.account_mut(taken);
     account.reserved -= taken.estimate;
@@ -236,7 +245,7 @@ pub fn settle(mut state: State, taken: &Taken, price: Micros) -> State {
 /// Gives everything back.
 ///
 /// # Panics
-/// As [`settle`].
+/// As [`take`].
 pub fn void(state: State, taken: &Taken) -> State {
     settle(state, taken, 0)
 }
@@ -244,7 +253,7 @@ pub fn void(state: State, taken: &Taken) -> State {
 /// Raises what a request in flight may cost, whatever the grant.
 ///
 /// # Panics
-/// As [`settle`].
+/// As [`take`].
 pub fn extend(mut state: State, taken: &mut Taken, more: Micros) -> State {
     taken.bound += more;
     state.account_mut(taken).bounds += more;
@@ -254,7 +263,7 @@ pub fn extend(mut state: State, taken: &mut Taken, more: Micros) -> State {
 /// Imported use, and what a person decided: settled at once, whatever the limits.
 ///
 /// # Panics
-/// As [`settle`].
+/// As [`take`].
 pub fn correct(state: State, (team, source): (usize, Source), change: Micros) -> State {
     let nothing = Taken {
         team,

@@ -10,8 +10,6 @@ use super::rows::{code, millis, timestamp};
 pub const KEY_LIFE_MS: i64 = 24 * 3_600_000;
 /// The most keys a process knows; about 150 bytes each.
 pub const KEYS_MAX: usize = 200_000;
-/// Keys forgotten at a time: about 20 ms of the ledger thread.
-const AT_A_TIME: usize = 2_000;
 
 /// Writes rows down. A key used again after it was forgotten stands for its newest request.
 pub(super) fn write<'r>(
@@ -55,14 +53,4 @@ pub(super) fn known(
         })
     })?;
     rows.collect()
-}
-
-/// Forgets a portion of the older ones; whether there may be more.
-pub(super) fn forget(main: &Connection, now: Timestamp) -> rusqlite::Result<bool> {
-    let oldest = millis(now).saturating_sub(KEY_LIFE_MS);
-    let mut delete = main.prepare_cached(
-        "DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE ended_ms < ?
-             ORDER BY ended_ms LIMIT ?)",
-    )?;
-    Ok(delete.execute(params![oldest, code(AT_A_TIME)])? == AT_A_TIME)
 }

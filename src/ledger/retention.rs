@@ -14,7 +14,7 @@ use rusqlite::{Connection, params};
 use tokio::time::Instant;
 
 use super::days::{self, DayFile};
-use super::idempotency;
+use super::idempotency::KEY_LIFE_MS;
 use super::rows::{code, millis};
 use super::sqlite;
 use crate::config::checked::LedgerSettings;
@@ -24,8 +24,8 @@ const LOOK: Duration = Duration::from_secs(60);
 
 /// Sessions older than this are forgotten.
 pub(super) const SESSION_LIFE_MS: i64 = 24 * 3_600_000;
-/// Sessions forgotten at a time: about 20 ms of the ledger thread.
-const SESSIONS_AT_A_TIME: usize = 2_000;
+/// Rows of a kind forgotten at a time: about 20 ms of the ledger thread.
+const AT_A_TIME: usize = 2_000;
 
 /// What to keep.
 #[derive(Debug)]
@@ -76,10 +76,10 @@ impl Retention {
             .looked_at
             .is_some_and(|at| looked_at.duration_since(at) < LOOK);
         if self.sessions_left {
-            self.sessions_left = forget_sessions(main, now)?;
+            self.sessions_left = forget(main, IDLE_SESSIONS, SESSION_LIFE_MS, now)?;
         }
         if self.keys_left {
-            self.keys_left = idempotency::forget(main, now)?;
+            self.keys_left = forget(main, OLD_KEYS, KEY_LIFE_MS, now)?;
         }
         let is_busy = self
             .deleting
@@ -133,14 +133,16 @@ impl Retention {
     }
 }
 
-/// Forgets a portion; whether there may be more.
-fn forget_sessions(main: &Connection, now: Timestamp) -> rusqlite::Result<bool> {
-    let oldest = millis(now).saturating_sub(SESSION_LIFE_MS);
-    let mut delete = main.prepare_cached(
-        "DELETE FROM session WHERE session IN (SELECT session FROM session WHERE last_used_ms < ?
-             ORDER BY last_used_ms LIMIT ?)",
-    )?;
-    Ok(delete.execute(params![oldest, code(SESSIONS_AT_A_TIME)])? == SESSIONS_AT_A_TIME)
+const IDLE_SESSIONS: &str = "DELETE FROM session WHERE session IN
+    (SELECT session FROM session WHERE last_used_ms < ? ORDER BY last_used_ms LIMIT ?)";
+const OLD_KEYS: &str = "DELETE FROM idempotency WHERE key IN
+    (SELECT key FROM idempotency WHERE ended_ms < ? ORDER BY ended_ms LIMIT ?)";
+
+/// Deletes a portion of what is older than that, the oldest first; whether there may be more.
+fn forget(main: &Connection, delete: &str, life_ms: i64, now: Timestamp) -> rusqlite::Result<bool> {
+    let oldest = millis(now).saturating_sub(life_ms);
+    let mut delete = main.prepare_cached(delete)?;
+    Ok(delete.execute(params![oldest, code(AT_A_TIME)])? == AT_A_TIME)
 }
 
 /// Which days go, the oldest first, and why. `today` and what is later stays.

@@ -23,6 +23,16 @@ fn rejections(process: &Process) -> String {
     series(&process.metrics(), name)
 }
 
+const WRITES: &str = "posix/io/rw/pwrite";
+
+/// From here on every write fails; then sales' share is raised, which is rejected.
+fn edit_while_the_disk_fails(process: &Process, files: &Files) {
+    let text = std::fs::read_to_string(files.allocations()).expect("read");
+    fault(process, files, &format!("enable name={WRITES},failinfo=5"));
+    std::fs::write(files.allocations(), text.replace("35%", "40%")).expect("write");
+    wait_for("rejected", TEN_SECONDS, || rejections(process) == "1");
+}
+
 #[test]
 fn an_edit_while_the_disk_fails_counts_when_it_is_back() {
     if !has("fiu-run") {
@@ -30,21 +40,17 @@ fn an_edit_while_the_disk_fails_counts_when_it_is_back() {
     }
     let simulator = simulator();
     let files = files(&simulator);
-    let text = std::fs::read_to_string(files.allocations()).expect("read");
     let process = with_faults(&files);
     let before = ("3500".to_owned(), 3_500_000_000);
     assert_eq!(allocation(&process, &files), before);
-    let point = "posix/io/rw/pwrite";
-    fault(&process, &files, &format!("enable name={point},failinfo=5"));
-    std::fs::write(files.allocations(), text.replace("35%", "40%")).expect("write");
-    wait_for("rejected", TEN_SECONDS, || rejections(&process) == "1");
+    edit_while_the_disk_fails(&process, &files);
     let told = get(process.admin, "/api/v1/config").json();
     assert!(
         told["last_rejected"].to_string().contains("tried again"),
         "{told}"
     );
     assert_eq!(allocation(&process, &files), before);
-    fault(&process, &files, &format!("disable name={point}"));
+    fault(&process, &files, &format!("disable name={WRITES}"));
     wait_for("in force", TEN_SECONDS, || {
         allocation(&process, &files) == ("4000".to_owned(), 4_000_000_000)
     });
@@ -65,10 +71,7 @@ fn an_edit_taken_back_while_the_disk_failed_leaves_no_other_allocation_behind() 
     let text = std::fs::read_to_string(files.allocations()).expect("read");
     let process = with_faults(&files);
     let before = allocation(&process, &files);
-    let point = "posix/io/rw/pwrite";
-    fault(&process, &files, &format!("enable name={point},failinfo=5"));
-    std::fs::write(files.allocations(), text.replace("35%", "40%")).expect("write");
-    wait_for("rejected", TEN_SECONDS, || rejections(&process) == "1");
+    edit_while_the_disk_fails(&process, &files);
     // As the thread would do it, late.
     let database = rusqlite::Connection::open(files.ledger()).expect("open");
     let late =
@@ -78,7 +81,7 @@ fn an_edit_taken_back_while_the_disk_failed_leaves_no_other_allocation_behind() 
     drop(database);
     std::fs::write(files.allocations(), &text).expect("write");
     wait_for("rejected", TEN_SECONDS, || rejections(&process) == "2");
-    fault(&process, &files, &format!("disable name={point}"));
+    fault(&process, &files, &format!("disable name={WRITES}"));
     wait_for("the newest is in force", TEN_SECONDS, || {
         allocation(&process, &files) == before
     });

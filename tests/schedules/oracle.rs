@@ -64,15 +64,7 @@ fn figures(state: &State) -> BTreeMap<Role, Micros> {
 /// What the model does with it.
 fn replay(state: State, what: What) -> State {
     match what {
-        What::Asked(_, _, Verdict::Admitted(taken)) => {
-            let (estimate, bound) = (-taken.estimate, -taken.bound);
-            let given_back = Taken {
-                estimate,
-                bound,
-                ..taken
-            };
-            model::void(state, &given_back) // taking is giving back, backwards
-        }
+        What::Asked(_, _, Verdict::Admitted(taken)) => model::take(state, &taken),
         What::Asked(..) | What::Granted => state,
         What::Settled(taken, price) => model::settle(state, &taken, price),
         What::Extended(mut taken, more) => model::extend(state, &mut taken, more),

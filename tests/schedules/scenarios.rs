@@ -312,13 +312,7 @@ pub(super) fn after(state: State, threads: &[Vec<Done>]) -> State {
     let steps = threads.iter().flatten();
     steps.fold(state, |state, done| match *done {
         Done::Asked(_, _, Verdict::Admitted(taken) | Verdict::Noted(taken, _)) => {
-            let (estimate, bound) = (-taken.estimate, -taken.bound);
-            let given_back = Taken {
-                estimate,
-                bound,
-                ..taken
-            };
-            model::void(state, &given_back) // taking is giving back, backwards
+            model::take(state, &taken)
         }
         Done::Asked(..) => state,
         _ => agreed(state, done, false).expect("only a question can be answered otherwise"),
