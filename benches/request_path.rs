@@ -97,6 +97,7 @@ fn warm() -> Warm {
     let snapshot = builder
         .build(Arc::new(checked), &period, None, now)
         .unwrap();
+    let _grown = builder.in_force(&snapshot);
     for team in &snapshot.teams {
         team.books.own.raise_grant(MicroCredits::MAX);
     }

@@ -139,17 +139,16 @@ impl Watcher {
         *count = count.saturating_add(1);
     }
 
-    /// A reload that gives more: levels above current use may be raised again.
-    pub fn rearm(&mut self, before: &Snapshot, after: &Snapshot, now: Timestamp) {
-        let period = after.live.books.period.name;
-        for team in &after.teams {
-            let known = before.teams.iter().find(|known| known.id == team.id);
-            let grew = known.is_some_and(|known| team.limits.allocation > known.limits.allocation);
-            if !grew || before.live.books.period != after.live.books.period {
-                continue;
-            }
+    /// These teams have more than before: levels above current use may be raised again.
+    pub fn rearm(&mut self, snapshot: &Snapshot, grown: &[TeamId], now: Timestamp) {
+        let period = snapshot.live.books.period.name;
+        for team in snapshot
+            .teams
+            .iter()
+            .filter(|team| grown.contains(&team.id))
+        {
             let used = team.books.own.figures().settled;
-            let above = levels(after, team)
+            let above = levels(snapshot, team)
                 .filter(|(_, percent)| percent.of(team.limits.allocation) > used);
             let above: Vec<_> = above.map(|(_, percent)| percent.bp()).collect();
             if let Err(error) = self.ledger.rearm(team.id, period, &above, now) {
@@ -203,7 +202,7 @@ impl Watcher {
     }
 }
 
-/// The team's levels: the first configured one is info, later ones warning, and the trip point critical.
+/// The team's levels: the first one below the trip point is info, other ones warning, and the trip point critical.
 fn levels<'s>(
     snapshot: &'s Snapshot,
     team: &'s TeamEntry,
@@ -214,20 +213,21 @@ fn levels<'s>(
         .teams
         .iter()
         .find(|c| *c.name == *team.name);
-    let mut below: Vec<_> = configured
+    let trip = team.limits.trip;
+    let mut settled: Vec<_> = configured
         .map(|team| team.alerts.clone())
         .unwrap_or_default();
-    below.retain(|percent| *percent < team.limits.trip);
-    below.sort_unstable();
-    let of = |(at, percent)| (if at == 0 { Level::Info } else { Level::Warning }, percent);
-    below
-        .into_iter()
-        .enumerate()
-        .map(of)
-        .chain([(Level::Critical, team.limits.trip)])
+    settled.retain(|percent| *percent != trip);
+    settled.sort_unstable();
+    let of = move |(at, percent)| match at {
+        0 if percent < trip => (Level::Info, percent),
+        _ => (Level::Warning, percent),
+    };
+    let settled = settled.into_iter().enumerate().map(of);
+    settled.chain([(Level::Critical, trip)])
 }
 
-/// What the team's figures call for: settled credits for the lower levels, the open breaker for the last.
+/// What the team's figures call for: settled credits for the configured levels, the open breaker for the last.
 fn due(snapshot: &Snapshot, team: &TeamEntry) -> Vec<(Level, Percent)> {
     let (used, allocation) = (team.books.own.figures().settled, team.limits.allocation);
     let is_open =

@@ -6,6 +6,8 @@ pub mod build;
 pub mod conservation;
 pub mod control;
 mod fuses;
+mod index;
+mod owner;
 pub mod periods;
 mod reload;
 
@@ -21,7 +23,7 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch as wanted;
 
 use self::build::{BuildError, Builder};
-use self::control::{Control, Owner};
+use self::control::Control;
 use self::periods::PeriodClock;
 use crate::admin;
 use crate::clock;
@@ -100,7 +102,8 @@ pub struct Gateway {
     pub control: Arc<Control>,
     wanted: wanted::Sender<Wanted>,
     workers: Vec<JoinHandle<io::Result<()>>>,
-    control_thread: JoinHandle<()>,
+    /// The owner's and the admin listener's.
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Gateway {
@@ -130,6 +133,7 @@ impl Gateway {
         let period = clock.current(&calendar, now).ok_or(StartError::NoPeriod)?;
         let mut builder = Builder::new(ledger.clone(), count);
         let snapshot = builder.build(checked, &period, None, clock.latest(now))?;
+        let grown = builder.in_force(&snapshot);
         let shared = Arc::new(Shared {
             presences: ArcSwap::from_pointee(builder.presences()),
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
@@ -137,18 +141,14 @@ impl Gateway {
             turns: Turns::default(),
             idempotency: Idempotency::restored(restart.idempotency),
             decisions: DecisionRings::new(count),
-            counters: Arc::new(
-                std::iter::repeat_with(WorkerCounters::default)
-                    .take(count)
-                    .collect(),
-            ),
+            counters: worker_counters(count),
             draining: false.into(),
             ledger,
         });
         shared.ledger.begin_serving();
-        let (control, owner) = control::new(
+        let (control, owner) = owner::new(
             Arc::clone(&shared),
-            builder,
+            (builder, &grown),
             clock,
             &start.sources,
             &files,
@@ -169,7 +169,10 @@ impl Gateway {
             health: health_listener,
             metrics,
         };
-        let control_thread = spawn_control(owner, Arc::clone(&control), served)?;
+        let threads = vec![
+            spawn("control", &control, owner.run())?,
+            spawn("admin", &control, serve_admin(Arc::clone(&control), served))?,
+        ];
         tracing::info!(%proxy, %admin, workers = count, "serving");
         Ok(Self {
             proxy,
@@ -178,7 +181,7 @@ impl Gateway {
             control,
             wanted,
             workers,
-            control_thread,
+            threads,
         })
     }
 
@@ -199,8 +202,11 @@ impl Gateway {
             }
         }
         self.control.stop();
-        if self.control_thread.join().is_err() {
-            tracing::error!("the control thread panicked");
+        for thread in self.threads {
+            let name = thread.thread().name().unwrap_or_default().to_owned();
+            if thread.join().is_err() {
+                tracing::error!(name, "a thread panicked");
+            }
         }
         shared.ledger.stop()
     }
@@ -268,6 +274,11 @@ fn worker_count(configured: usize) -> usize {
     }
 }
 
+fn worker_counters(workers: usize) -> Arc<Vec<WorkerCounters>> {
+    let counters = std::iter::repeat_with(WorkerCounters::default);
+    Arc::new(counters.take(workers).collect())
+}
+
 fn std_listener(address: SocketAddr) -> io::Result<StdListener> {
     let listener = StdListener::bind(address)?;
     listener.set_nonblocking(true)?;
@@ -310,22 +321,22 @@ struct Listeners {
     metrics: bool,
 }
 
-/// The owner of changes and the admin listener share a thread: both wait most of the time.
-fn spawn_control(
-    owner: Owner,
-    control: Arc<Control>,
-    listeners: Listeners,
+/// Runs a task on a thread of its own until the control is stopped. Owner and admin listener have one each: the
+/// owner may wait for the ledger, and probes must be answered meanwhile.
+fn spawn(
+    name: &str,
+    control: &Control,
+    task: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let thread = std::thread::Builder::new().name("control".to_owned());
+    let stopped = control.stopped();
+    let thread = std::thread::Builder::new().name(name.to_owned());
     thread.spawn(move || {
         runtime.block_on(async move {
-            let stopped = control.stopped();
             tokio::select! {
-                () = owner.run() => {}
-                () = serve_admin(Arc::clone(&control), listeners) => {}
+                () = task => {}
                 () = stopped => {}
             }
         });

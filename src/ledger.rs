@@ -30,6 +30,7 @@ mod private;
 pub mod query;
 mod questions;
 pub mod queue;
+mod reader;
 mod recovery;
 pub mod restore;
 mod retention;
@@ -52,6 +53,7 @@ use std::thread::{JoinHandle, Thread};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use rusqlite::Connection;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -63,12 +65,14 @@ pub use self::error::{LedgerError, OpenError};
 use self::event::{IdempotencyRow, SessionRow, TeamId};
 use self::health::Shared;
 pub use self::health::{Health, LedgerStats};
+use self::hour_alerts::HourAlertRow;
 use self::live::LivePeriod;
 pub use self::lock::Lock;
 use self::mark::Mark;
-use self::periods::{AllocationFact, PeriodFacts};
+use self::periods::{AllocationChange, PeriodFacts};
 use self::query::{UsageQuery, UsageRow};
 use self::queue::{EventSink, Queues};
+use self::reader::Reader;
 use self::retention::Retention;
 use self::totals::Totals;
 use self::writer::Writer;
@@ -123,6 +127,7 @@ struct Handle {
     shared: Arc<Shared>,
     commands: SyncSender<Command>,
     thread: Thread,
+    reader: Reader,
     #[expect(
         clippy::disallowed_types,
         reason = "taken once, when the process stops"
@@ -195,7 +200,12 @@ impl Ledger {
             .spawn(move || writer.run());
         let join = thread.map_err(OpenError::unwritable(&path))?;
         let thread = join.thread().clone();
+        let reader = Reader::start(path.clone()).map_err(|cause| OpenError::Unwritable {
+            path: path.clone(),
+            cause,
+        })?;
         let handle = Handle {
+            reader,
             path,
             shared,
             commands,
@@ -236,20 +246,16 @@ impl Ledger {
         periods::newest(&connection).ok()?
     }
 
-    /// Appends what changed of the allocations.
+    /// Writes down new teams and what changed of the allocations: all of it or nothing.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn record_allocations(
         &self,
         period: PeriodName,
-        facts: &[AllocationFact],
-        at: Timestamp,
-        config_hash: &str,
+        change: AllocationChange,
     ) -> Result<(), LedgerError> {
-        self.ask(|reply| {
-            Command::Allocations(period, facts.to_vec(), at, config_hash.to_owned(), reply)
-        })
+        self.ask(|reply| Command::Allocations(period, change, reply))
     }
 
     /// A worker's sink of events; one each.
@@ -327,21 +333,41 @@ impl Ledger {
         self.ask(|reply| Command::Rearm(team, period, percents_bp.to_vec(), at, reply))
     }
 
-    /// Every alert of a period, in order.
+    /// Every alert of a period, and every hour's, each in order.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read, or too many ask.
+    pub async fn alerts(
+        &self,
+        period: PeriodName,
+    ) -> Result<(Vec<AlertRow>, Vec<HourAlertRow>), LedgerError> {
+        let read = move |connection: &Connection| {
+            let levels = alerts::list(connection, period)?;
+            Ok((levels, hour_alerts::list(connection, period)?))
+        };
+        self.0.reader.ask(read).await
+    }
+
+    /// Usage, summed up, and what `told` makes of it beside whoever asks. Dropped, the question is given up.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read, too many ask, or the answer is too long.
+    pub async fn usage<T: Send + 'static>(
+        &self,
+        query: UsageQuery,
+        told: impl FnOnce(Vec<UsageRow>) -> T + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let read = move |connection: &Connection| query::usage(connection, &query).map(told);
+        self.0.reader.ask(read).await
+    }
+
+    /// Every set of tags, beside the team's own, that a team's use was booked under since then, as JSON.
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn alerts(&self, period: PeriodName) -> Result<Vec<AlertRow>, LedgerError> {
-        let connection = sqlite::open_to_read(&self.0.path)?;
-        Ok(alerts::list(&connection, period)?)
-    }
-
-    /// Usage, summed up.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read, or the answer is too long.
-    pub fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, LedgerError> {
-        query::usage(&self.0.path, query)
+    pub async fn tags_since(&self, from: Timestamp) -> Result<Vec<(TeamId, String)>, LedgerError> {
+        let read = move |connection: &Connection| query::tags_since(connection, from);
+        self.0.reader.ask(read).await
     }
 
     /// How often the clock was accepted by hand; `None` while that cannot be read.

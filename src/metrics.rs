@@ -87,7 +87,7 @@ impl AtScrape {
     fn traffic(&self, families: &mut Families) {
         let mut requests = Family::counter(
             "requests_total",
-            "Priced requests by how they ended: void ones were given back, refused ones not forwarded.",
+            "Priced requests by how they ended: void ones were given back, refused ones not forwarded; those of no known team are in refusals_total only.",
             &["team", "operation", "class", "outcome"],
         );
         let mut credits = Family::counter(
@@ -133,8 +133,10 @@ impl AtScrape {
             }
         }
         for refusal in Refusal::ALL {
-            let sum = self.sum(|worker| worker.refusals(*refusal));
-            refused.add_unless_zero(&["", "", refusal.name()], sum);
+            let sum = |is_shadow| self.sum(|worker| worker.refusals(*refusal, is_shadow));
+            let labels = ["", "", refusal.name()];
+            refused.add_unless_zero(&labels, sum(false));
+            shadow.add_unless_zero(&labels, sum(true));
         }
         families.keep(refused);
         families.keep(shadow);

@@ -76,10 +76,7 @@ pub(super) async fn list(State(control): State<Arc<Control>>) -> Response {
         let at = usize::try_from(team).ok();
         at.and_then(|at| names.get(at).cloned()).unwrap_or_default()
     };
-    let rows = ledger
-        .alerts(period)
-        .and_then(|levels| Ok((levels, ledger.hour_alerts(period)?)));
-    match rows {
+    match ledger.alerts(period).await {
         Ok((levels, hours)) => {
             let levels = levels.into_iter();
             let levels = levels.map(|row| (row.at, Alert::Level(level(&row, name(row.team.0)))));

@@ -32,7 +32,7 @@ struct TeamStatus {
     used: MicroCredits,
     /// Own credits in flight.
     reserved: MicroCredits,
-    /// Settled from all sources.
+    /// Settled of the contract: own, buffer and burst.
     total_used: MicroCredits,
     /// `100 * (used + reserved) / allocation`, two decimals, rounded down.
     percent: PercentOf,
@@ -101,10 +101,7 @@ fn status(snapshot: &Snapshot, team: &TeamEntry) -> TeamStatus {
     let (own, period) = (team.books.own.figures(), &snapshot.live.books.period);
     let settled = |account: &crate::budget::account::Account| account.figures().settled;
     let (buffer, burst) = (settled(&team.books.buffer), settled(&team.books.burst));
-    let overage = settled(&team.books.overage);
-    let total = [own.settled, buffer, burst, overage]
-        .into_iter()
-        .sum::<Option<_>>();
+    let total = [own.settled, buffer, burst].into_iter().sum::<Option<_>>();
     let configured = configured(snapshot, team);
     TeamStatus {
         team: Arc::clone(&team.name),
@@ -118,7 +115,7 @@ fn status(snapshot: &Snapshot, team: &TeamEntry) -> TeamStatus {
         breaker: team.books.shown.get().name(),
         buffer_used: buffer,
         burst_used: burst,
-        overage_used: overage,
+        overage_used: settled(&team.books.overage),
         owner: configured.map(|team| team.owner.clone()),
         class: team.class.unwrap_or(Class::Standard).name(),
         trip: team.limits.trip.to_string(),

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use super::problem;
 use crate::config::units;
 use crate::gateway::control::Control;
+use crate::ledger::LedgerError;
 use crate::ledger::query::{Dimension, UsageQuery, UsageRow};
 
 /// The question, as asked.
@@ -33,12 +34,18 @@ pub(super) async fn show(
         Ok(query) => query,
         Err(fault) => return problem(StatusCode::BAD_REQUEST, &fault),
     };
-    match control.shared.ledger.usage(&query) {
-        Ok(rows) => {
-            let rows = rows.into_iter().map(|row| told(row, &query.group_by));
-            Json(rows.collect::<Vec<_>>()).into_response()
+    let dimensions = query.group_by.clone();
+    // Also made into text over there: a hundred thousand lines take their time.
+    let answer = control.shared.ledger.usage(query, move |rows| {
+        let rows = rows.into_iter().map(|row| told(row, &dimensions));
+        Value::from_iter(rows).to_string()
+    });
+    match answer.await {
+        Ok(text) => ([(CONTENT_TYPE, "application/json")], text).into_response(),
+        Err(error @ LedgerError::TooMany) => {
+            problem(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string())
         }
-        Err(error) => problem(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()),
+        Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
     }
 }
 

@@ -67,6 +67,13 @@ pub struct View {
     pub year: Line,
 }
 
+impl View {
+    /// Whether the contract year has no room for the call, whatever the month has.
+    pub fn is_year_used_up(&self) -> bool {
+        !self.year.fits(self.estimate)
+    }
+}
+
 /// Why the budget says no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BudgetRefusal {

@@ -8,11 +8,11 @@
 use std::sync::Arc;
 
 use super::account::{Account, Total};
-use super::admission::{self, BudgetRefusal, Line, OnTrip, Plan, View};
-use super::breaker::{Breaker, Shown};
+use super::admission::{self, BudgetRefusal, Line, Plan, View};
+use super::breaker::Shown;
 use super::credits::MicroCredits;
+pub use super::limits::{PoolLimits, TeamLimits};
 use super::operation::{Class, Source};
-use super::percent::Percent;
 use super::period::Period;
 pub use super::reservation::Reservation;
 use super::reservation::{Counted, Taken};
@@ -81,56 +81,6 @@ pub struct PeriodBooks {
     pub shown: Shown,
 }
 
-/// What a team may spend in the period: from the config, replaced by a reload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TeamLimits {
-    /// The allocation.
-    pub allocation: MicroCredits,
-    /// The trip point as a share of the allocation.
-    pub trip: Percent,
-    /// `floor(trip * allocation)`.
-    pub trip_at: MicroCredits,
-    /// What happens to standard traffic above the trip point.
-    pub on_trip: OnTrip,
-    /// The most of the buffer this team may take in a period.
-    pub buffer_max: MicroCredits,
-    /// What critical traffic may spend beyond the grant while the ledger cannot write.
-    pub emergency: MicroCredits,
-}
-
-impl TeamLimits {
-    /// The breaker that `committed` own credits mean.
-    pub fn breaker(&self, committed: MicroCredits) -> Breaker {
-        Breaker::at(committed, self.trip_at, self.allocation)
-    }
-}
-
-/// What all teams share: from the config and the period.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PoolLimits {
-    /// The month's pool.
-    pub month: MicroCredits,
-    /// The main breaker's trip point as a share of the month.
-    pub trip: Percent,
-    /// `floor(trip * month)`.
-    pub trip_at: MicroCredits,
-    /// The central buffer.
-    pub buffer: MicroCredits,
-    /// The most all teams' burst may become in the period.
-    pub burst: MicroCredits,
-    /// The contract year's credits.
-    pub annual: MicroCredits,
-    /// The most overage in a contract year; zero is off.
-    pub overage_cap: MicroCredits,
-}
-
-impl PoolLimits {
-    /// The main breaker that `committed` credits of the pool mean.
-    pub fn breaker(&self, committed: MicroCredits) -> Breaker {
-        Breaker::at(committed, self.trip_at, self.month)
-    }
-}
-
 /// One request's question to the books.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ask {
@@ -142,7 +92,7 @@ pub struct Ask {
     pub bound: MicroCredits,
     /// A turn of a standard conversation opened below the trip point.
     pub continued: bool,
-    /// Where the team's pacing line is; only looked at under [`OnTrip::Pace`].
+    /// Where the team's pacing line is; only looked at under [`OnTrip::Pace`](admission::OnTrip::Pace).
     pub paced_to: MicroCredits,
 }
 
@@ -223,7 +173,7 @@ impl PeriodBooks {
         for _ in 0..ATTEMPTS {
             let view = self.view(team, limits, pool, ask);
             let denied = |refusal| {
-                self.show_refusal(team, ask.class, refusal);
+                self.show_refusal(team, &view, refusal);
                 Denied::Budget {
                     refusal,
                     view: Box::new(view),
@@ -236,17 +186,18 @@ impl PeriodBooks {
                         self.void(team, reservation);
                         return Err(denied(refusal));
                     }
-                    self.show(team, limits, pool);
+                    self.show(team);
                     return Ok(reservation);
                 }
                 Err(Lost::Grant) => return Err(Denied::GrantShort),
                 Err(Lost::Race(refusal)) => lost = refusal,
             }
         }
-        self.show_refusal(team, ask.class, lost);
+        let view = self.view(team, limits, pool, ask);
+        self.show_refusal(team, &view, lost);
         Err(Denied::Budget {
             refusal: lost,
-            view: Box::new(self.view(team, limits, pool, ask)),
+            view: Box::new(view),
         })
     }
 
@@ -258,7 +209,7 @@ impl PeriodBooks {
     /// A grant that is short.
     pub fn reserve_unlimited(
         &self,
-        (team, limits): (&TeamBooks, &TeamLimits),
+        team: &TeamBooks,
         pool: &PoolLimits,
         ask: &Ask,
         beyond: MicroCredits,
@@ -272,7 +223,7 @@ impl PeriodBooks {
         let reservation = self
             .take(team, &plan, &ask, beyond)
             .map_err(|_| Denied::GrantShort)?;
-        self.show(team, limits, pool);
+        self.show(team);
         Ok(reservation)
     }
 
@@ -329,33 +280,6 @@ impl PeriodBooks {
         let bound = reservation.bound.micros().saturating_add(more.micros());
         reservation.set_bound(MicroCredits::from_micros(bound));
         team.account(reservation.source).expose_more(more)
-    }
-
-    /// Brings the shown states up to what is committed.
-    pub fn show(&self, team: &TeamBooks, limits: &TeamLimits, pool: &PoolLimits) {
-        team.shown.raise(limits.breaker(team.own.committed()));
-        self.shown.raise(pool.breaker(self.pool.committed()));
-    }
-
-    /// A standard request refused or throttled by the trip rule shows an open breaker, whatever is committed.
-    fn show_refusal(&self, team: &TeamBooks, class: Class, refusal: BudgetRefusal) {
-        match (refusal, class) {
-            (BudgetRefusal::Throttled | BudgetRefusal::TeamBreakerOpen, Class::Standard) => {
-                team.shown.raise(Breaker::Open);
-            }
-            (BudgetRefusal::TeamExhausted, Class::Standard | Class::Critical) => {
-                team.shown.raise(Breaker::Exhausted);
-            }
-            (BudgetRefusal::PoolBreakerOpen, _) => self.shown.raise(Breaker::Open),
-            (BudgetRefusal::PoolExhausted, _) => self.shown.raise(Breaker::Exhausted),
-            (BudgetRefusal::FuseBlown, _) => {} // a fuse is no breaker: alerts tell of it
-            (
-                BudgetRefusal::Throttled
-                | BudgetRefusal::TeamBreakerOpen
-                | BudgetRefusal::TeamExhausted,
-                Class::Critical | Class::Background,
-            ) => {}
-        }
     }
 
     /// Takes source, grant, year and pool in this order; on a failure gives back in reverse.

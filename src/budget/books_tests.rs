@@ -11,6 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::tz::TimeZone;
 
 use super::*;
+use crate::budget::admission::OnTrip;
+use crate::budget::breaker::Breaker;
+use crate::budget::percent::Percent;
 use crate::budget::period::Calendar;
 
 fn books() -> PeriodBooks {
@@ -96,10 +99,10 @@ fn nothing_is_spent_before_the_ledger_wrote_it_down() {
 #[test]
 fn one_request_is_granted_at_most_a_contract_year() {
     let (books, team) = (books(), TeamBooks::default());
-    let (limits, mut pool) = small_limits(100);
+    let (_, mut pool) = small_limits(100);
     pool.annual = MicroCredits::from_micros(1_000);
     let asked = ask(Class::Standard, i64::MAX, i64::MAX);
-    let reserve = || books.reserve_unlimited((&team, &limits), &pool, &asked, MicroCredits::ZERO);
+    let reserve = || books.reserve_unlimited(&team, &pool, &asked, MicroCredits::ZERO);
     assert_eq!(reserve().unwrap_err(), Denied::GrantShort);
     assert_eq!(team.own.figures().wanted.micros(), 1_000);
     team.own.raise_grant(pool.annual);
@@ -141,8 +144,9 @@ fn a_price_above_the_estimate_shows_as_debt_and_opens_the_breaker() {
             |_| Ok(()),
         )
         .unwrap();
+    team.shown.change(limits.marks(), MicroCredits::ZERO);
     books.settle(&team, taken, MicroCredits::from_micros(130));
-    books.show(&team, &limits, &pool);
+    books.show(&team);
     assert_eq!(team.own.committed().micros(), 130);
     assert_eq!(team.shown.get(), Breaker::Exhausted);
 }
@@ -194,4 +198,54 @@ fn threads_never_pass_the_trip_point_together_and_leave_nothing_reserved() {
         admitted[1].load(Ordering::Relaxed)
     );
     assert!(books.buffer.committed() <= pool.buffer && books.burst.committed() <= pool.burst);
+}
+
+#[test]
+fn a_large_background_estimate_opens_nothing() {
+    let check = |class: Class, committed: i64, estimate: i64, want: (Breaker, Breaker)| {
+        let (books, team) = (books(), TeamBooks::default());
+        let (limits, pool) = small_limits(1_000_000);
+        // Of the pool only a tenth is anybody's: what is refused is refused by the pool.
+        let pool = PoolLimits {
+            month: MicroCredits::from_micros(1_000),
+            trip_at: MicroCredits::from_micros(900),
+            ..pool
+        };
+        team.own.raise_grant(MicroCredits::MAX);
+        team.shown.change(limits.marks(), MicroCredits::ZERO);
+        books.shown.change(pool.marks(), MicroCredits::ZERO);
+        books.correct(&team, Source::Own, MicroCredits::from_micros(committed));
+        let ask = ask(class, estimate, estimate);
+        let last = |_| Ok(());
+        let refused = books.reserve((&team, &limits), &pool, &ask, MicroCredits::ZERO, last);
+        let case = format!("{class:?} {committed}+{estimate}");
+        assert!(matches!(refused, Err(Denied::Budget { .. })), "{case}");
+        assert_eq!((team.shown.get(), books.shown.get()), want, "{case}");
+    };
+    let closed = Breaker::Closed;
+    check(Class::Background, 700, 300, (closed, closed));
+    check(Class::Background, 700, 3_000_000, (closed, closed));
+    check(Class::Standard, 700, 301, (closed, Breaker::Exhausted));
+}
+
+#[test]
+fn corrections_downwards_show_no_negative_reservation() {
+    let (books, team) = (books(), TeamBooks::default());
+    let change = |micros| {
+        books.correct(&team, Source::Own, MicroCredits::from_micros(micros));
+    };
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..300_000 {
+                change(1_000);
+                change(-1_000);
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        while !done.load(Ordering::Relaxed) {
+            let reserved = team.own.figures().reserved();
+            assert!(reserved >= MicroCredits::ZERO, "{reserved}");
+        }
+    });
 }

@@ -30,6 +30,40 @@ pub(super) struct Month {
     pub(super) owed: [[Micros; 4]; TEAMS],
     /// As the teams see it, then the main breaker.
     pub(super) shown: [Breaker; TEAMS + 1],
+    /// The limits those were last held against.
+    pub(super) marks: [Mark; TEAMS + 1],
+}
+
+/// A trip point as a share, and what it is a share of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mark {
+    trip_bp: Micros,
+    pub(super) limit: Micros,
+}
+
+impl Mark {
+    fn new(trip: Percent, limit: MicroCredits) -> Self {
+        Self {
+            trip_bp: trip.bp().into(),
+            limit: limit.micros().into(),
+        }
+    }
+
+    /// The breaker that so much means: open once the next micro-credit does not fit below the trip point.
+    fn means(self, committed: Micros) -> Breaker {
+        if committed >= self.limit {
+            Breaker::Exhausted
+        } else if 10_000 * (committed + 1) > self.trip_bp * self.limit {
+            Breaker::Open
+        } else {
+            Breaker::Closed
+        }
+    }
+
+    fn is_more_than(self, other: Self) -> bool {
+        let trips_at = |mark: Self| (mark.trip_bp * mark.limit).div_euclid(10_000);
+        self.limit > other.limit || trips_at(self) > trips_at(other)
+    }
 }
 
 /// What the last step answered.
@@ -93,7 +127,36 @@ impl History {
             year,
             owed: [[0; 4]; TEAMS],
             shown: [Breaker::Closed; TEAMS + 1],
+            marks: [Mark::default(); TEAMS + 1],
         });
+        self.under_new_limits();
+    }
+
+    /// Limits are in force that were not before, maybe: where there is more, what is committed speaks for itself.
+    fn under_new_limits(&mut self) {
+        let at = self.now();
+        let committed = self.committed(at);
+        let teams = self.limits.iter();
+        let teams = teams.map(|team| Mark::new(team.trip, team.allocation));
+        let marks = teams.chain([Mark::new(self.pool.trip, self.pool.month)]);
+        let month = &mut self.periods[at];
+        for (whose, mark) in marks.enumerate() {
+            let means = mark.means(committed[whose]);
+            let stays = match mark.is_more_than(month.marks[whose]) {
+                true => means,
+                false => month.shown[whose],
+            };
+            month.shown[whose] = stays.max(means);
+            month.marks[whose] = mark;
+        }
+    }
+
+    fn committed(&self, at: usize) -> [Micros; TEAMS + 1] {
+        let state = &self.periods[at].state;
+        std::array::from_fn(|whose| match state.teams.get(whose) {
+            Some(team) => team.own.committed(),
+            None => state.month(),
+        })
     }
 
     fn ask(&mut self, request: &Request) {
@@ -113,9 +176,8 @@ impl History {
         };
         if let (Verdict::Refused(refusal), _) = judge(before, &enforced) {
             let worse = match (refusal, request.class) {
-                (BudgetRefusal::PoolBreakerOpen, _) => Some((pool, Breaker::Open)),
+                (_, Class::Background) => None, // one large estimate opens nothing
                 (BudgetRefusal::PoolExhausted, _) => Some((pool, Breaker::Exhausted)),
-                (_, Class::Background) => None,
                 (BudgetRefusal::TeamExhausted, _) => Some((team, Breaker::Exhausted)),
                 (_, _) => Some((team, Breaker::Open)),
             };
@@ -129,22 +191,12 @@ impl History {
         self.last = Last::Asked(*request, verdict);
     }
 
-    /// The breakers that the running period's counts mean.
+    /// The breakers that a period's counts mean.
     fn show(&mut self, at: usize, team: usize) {
-        let state = &self.periods[at].state;
-        let (own, limits, pool) = (state.teams[team].own, &self.limits[team], &self.pool);
-        let mine = means(
-            own.committed(),
-            limits.trip.bp().into(),
-            limits.allocation.micros().into(),
-        );
-        let all = means(
-            state.month(),
-            pool.trip.bp().into(),
-            pool.month.micros().into(),
-        );
-        self.raise(at, team, mine);
-        self.raise(at, TEAMS, all);
+        let (committed, marks) = (self.committed(at), self.periods[at].marks);
+        for whose in [team, TEAMS] {
+            self.raise(at, whose, marks[whose].means(committed[whose]));
+        }
     }
 
     fn raise(&mut self, at: usize, whose: usize, state: Breaker) {
@@ -203,17 +255,7 @@ impl History {
                 };
             }
         }
-    }
-}
-
-/// The breaker that so much means: open once the next micro-credit does not fit below the trip point.
-fn means(committed: Micros, trip_bp: Micros, limit: Micros) -> Breaker {
-    if committed >= limit {
-        Breaker::Exhausted
-    } else if 10_000 * (committed + 1) > trip_bp * limit {
-        Breaker::Open
-    } else {
-        Breaker::Closed
+        self.under_new_limits();
     }
 }
 
@@ -333,9 +375,9 @@ impl ReferenceStateMachine for History {
             Step::Reload(limits, pool) => {
                 (history.limits, history.pool) = (*limits, *pool);
                 let at = history.now();
-                let Month { state, shown, .. } = &mut history.periods[at];
+                let state = &mut history.periods[at].state;
                 state.pool = Pool::from(pool);
-                for ((team, limits), shown) in state.teams.iter_mut().zip(limits).zip(shown) {
+                for (team, limits) in state.teams.iter_mut().zip(limits) {
                     let (own, buffer, burst, overage) =
                         (team.own, team.buffer, team.burst, team.overage);
                     *team = Team {
@@ -345,9 +387,8 @@ impl ReferenceStateMachine for History {
                         overage,
                         ..Team::under(limits)
                     };
-                    let committed = team.own.committed();
-                    *shown = means(committed, team.trip_bp, team.allocation).min(*shown);
                 }
+                history.under_new_limits();
             }
             Step::NextPeriod { next_year } => {
                 let year = history.periods[history.now()].year;

@@ -95,7 +95,7 @@ pub(super) fn ask(
             (Verdict::Refused(refusal), None)
         }
         Err(Denied::Budget { refusal, .. }) => {
-            match books.reserve_unlimited(team, pool, &ask, MicroCredits::ZERO) {
+            match books.reserve_unlimited(team.0, pool, &ask, MicroCredits::ZERO) {
                 Ok(reservation) => {
                     let (verdict, reservation) = admitted(Verdict::Admitted, reservation);
                     let Verdict::Admitted(taken) = verdict else {

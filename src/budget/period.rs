@@ -134,6 +134,18 @@ impl Calendar {
             .find(|period| period.contains(now))
     }
 
+    /// The first instant after the contract year that `period` lies in; of a period of another calendar, its own end.
+    pub fn year_end(&self, period: &Period) -> Timestamp {
+        let end = || {
+            let first = i32::try_from(period.year.div_euclid(100)).ok()?;
+            let years = first.checked_sub(i32::from(self.start.year()))?;
+            let months = u32::try_from(years).ok()?.checked_mul(12)?;
+            let last = self.period(months.checked_add(11)?)?;
+            (last.year == period.year).then_some(last.end)
+        };
+        end().unwrap_or(period.end)
+    }
+
     fn year_of(&self, years: u32) -> Option<u32> {
         let first = self.first_day(years.checked_mul(12)?)?;
         let (year, month) = (
@@ -205,6 +217,10 @@ mod tests {
             .period_at("2027-03-05T00:00:00Z".parse().unwrap())
             .unwrap();
         assert_eq!((period.year, period.month), (202_702, 1));
+        let end = |calendar: &Calendar| calendar.year_end(&period).to_string();
+        assert_eq!(end(&calendar), "2028-02-01T00:00:00Z");
+        let other = Calendar::new("2026-05-01".parse().unwrap(), TimeZone::UTC);
+        assert_eq!(end(&other), period.end.to_string());
     }
 
     /// Every month of nine years, for each anchor, in zones with all the oddities there are: a midnight that is

@@ -87,16 +87,6 @@ impl Charge {
             Self::Measured(credits) | Self::Partial(credits) | Self::Uncertain(credits) => credits,
         }
     }
-
-    /// The flag in events and logs; also the `outcome` of metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Void => "void",
-            Self::Measured(_) => "measured",
-            Self::Partial(_) => "partial",
-            Self::Uncertain(_) => "uncertain",
-        }
-    }
 }
 
 /// Decides what an exchange costs.

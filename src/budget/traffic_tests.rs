@@ -9,7 +9,7 @@ use proptest_state_machine::{StateMachineTest, prop_state_machine};
 
 use super::history::{History, Last, Month, Step, TEAMS};
 use super::*;
-use crate::budget::breaker::Shown;
+use crate::budget::breaker::{Marks, Shown};
 
 /// The counters of every period so far, and what is in flight.
 struct Traffic {
@@ -26,7 +26,12 @@ struct Held {
 }
 
 impl Traffic {
-    fn begin(&mut self, year: Arc<YearBooks>) {
+    fn begin(&mut self, history: &History, year: Arc<YearBooks>) {
+        self.add(year);
+        self.reload(history);
+    }
+
+    fn add(&mut self, year: Arc<YearBooks>) {
         let index = u32::try_from(self.periods.len()).unwrap();
         let teams = std::iter::repeat_with(TeamBooks::default).take(TEAMS);
         self.periods
@@ -52,13 +57,13 @@ impl Traffic {
     }
 
     /// What the request path does when an answer ends.
-    fn settle(&mut self, history: &History, index: usize, price: MicroCredits) {
+    fn settle(&mut self, index: usize, price: MicroCredits) {
         let held = self.held.remove(index);
         let (books, team) = self.books(held.at, held.team);
         let is_above = price > held.reservation.estimate;
         books.settle(team, held.reservation, price);
         if is_above {
-            books.show(team, &history.limits[held.team], &history.pool);
+            books.show(team);
         }
     }
 
@@ -85,10 +90,12 @@ impl Traffic {
     }
 
     fn reload(&self, history: &History) {
-        let (_, teams) = &self.periods[history.now()];
+        let (books, teams) = self.periods.last().unwrap();
         for (team, limits) in teams.iter().zip(&history.limits) {
-            team.shown.recompute(limits.breaker(team.own.committed()));
+            team.shown.change(limits.marks(), team.own.committed());
         }
+        let pool = books.pool.committed();
+        books.shown.change(history.pool.marks(), pool);
     }
 
     /// A clean stop settles what is in flight; a crash forgets it, and what was granted counts as spent.
@@ -107,14 +114,27 @@ impl Traffic {
             if at > 0 && history.periods[at - 1].year != month.year {
                 year = Arc::default();
             }
-            self.begin(Arc::clone(&year));
+            self.add(Arc::clone(&year));
             let (books, restored) = &mut self.periods[at];
             for (place, (team, was)) in restored.iter_mut().zip(teams).enumerate() {
                 *team = restored_team(books, was, crash);
-                team.shown = Shown::restored(month.shown[place]);
+                team.shown = month.restored(place);
             }
-            books.shown = Shown::restored(month.shown[TEAMS]);
+            books.shown = month.restored(TEAMS);
         }
+        self.reload(history);
+    }
+}
+
+impl Month {
+    /// What the ledger remembers of a breaker: not where it tripped.
+    fn restored(&self, whose: usize) -> Shown {
+        let limit = credits(self.marks[whose].limit);
+        let marks = Marks {
+            limit,
+            ..Marks::NONE
+        };
+        Shown::restored(self.shown[whose], marks)
     }
 }
 
@@ -149,14 +169,14 @@ impl StateMachineTest for Traffic {
     type SystemUnderTest = Self;
     type Reference = History;
 
-    fn init_test(_: &History) -> Self {
+    fn init_test(history: &History) -> Self {
         let mut traffic = Self {
             periods: Vec::new(),
             held: Vec::new(),
             answered: None,
             covered: None,
         };
-        traffic.begin(Arc::default());
+        traffic.begin(history, Arc::default());
         traffic
     }
 
@@ -164,7 +184,7 @@ impl StateMachineTest for Traffic {
         (self_.answered, self_.covered) = (None, None);
         match step {
             Step::Ask(request) => self_.ask(history, &request),
-            Step::Settle(index, price) => self_.settle(history, index, credits(price)),
+            Step::Settle(index, price) => self_.settle(index, credits(price)),
             Step::Void(index) => self_.void(index),
             Step::Extend(index, more) => self_.extend(index, credits(more)),
             Step::Correct(at, team, source, change) => {
@@ -183,7 +203,7 @@ impl StateMachineTest for Traffic {
                     true => Arc::default(),
                     false => Arc::clone(&self_.periods.last().unwrap().0.year),
                 };
-                self_.begin(year);
+                self_.begin(history, year);
             }
             Step::Restart { crash } => self_.restart(history, crash),
         }

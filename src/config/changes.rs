@@ -46,6 +46,11 @@ pub enum What {
     Added,
     /// It is gone; its counts stay.
     Removed,
+    /// A setting that is told nobody has another value.
+    Replaced {
+        /// The key in the file.
+        setting: &'static str,
+    },
     /// A setting has another value.
     Changed {
         /// The key in the file.
@@ -56,6 +61,9 @@ pub enum What {
         to: String,
     },
 }
+
+/// The setting that is told nobody: it stands for a secret.
+const UNTOLD: &str = "sha256";
 
 /// Settings as written, in a fixed order.
 pub(super) type Settings = Vec<(&'static str, String)>;
@@ -97,7 +105,7 @@ impl Changes {
                 let setting = format!("{}.{setting}", change.subject);
                 self.needs_restart.contains(&setting)
             }
-            What::Added | What::Removed => false,
+            What::Added | What::Removed | What::Replaced { .. } => false,
         };
         let line = |change: &Change| match needs_restart(change) {
             true => format!("{change}, after a restart"),
@@ -118,7 +126,11 @@ impl Changes {
         for ((setting, from), (_, to)) in old.iter().zip(new) {
             if from != to {
                 let (from, to) = (from.clone(), to.clone());
-                self.note(subject, name, What::Changed { setting, from, to });
+                let what = match *setting {
+                    UNTOLD => What::Replaced { setting },
+                    setting => What::Changed { setting, from, to },
+                };
+                self.note(subject, name, what);
             }
         }
     }
@@ -161,6 +173,7 @@ impl fmt::Display for Change {
                 write!(f, "team {}: removed; its counts stay", self.name)
             }
             What::Removed => write!(f, "{subject} {}: removed", self.name),
+            What::Replaced { setting } => write!(f, "{subject} {}: {setting} replaced", self.name),
             What::Changed { setting, from, to } if self.name.is_empty() => {
                 write!(f, "{subject}.{setting}: {from} -> {to}")
             }
@@ -326,7 +339,7 @@ fn key_settings(key: &Key, all: &Allocations) -> Settings {
     } = key;
     let may_use: Vec<_> = may_use.iter().map(|team| team_name(all, *team)).collect();
     vec![
-        ("sha256", units::hex(sha256)),
+        (UNTOLD, units::hex(sha256)),
         ("team", team_name(all, *team).to_owned()),
         ("class", or_none(class.as_ref())),
         ("may_use", may_use.join(", ")),

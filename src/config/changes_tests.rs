@@ -157,6 +157,25 @@ fn changes_are_json() {
 }
 
 #[test]
+fn another_key_is_told_without_its_hash() {
+    let with_key = |byte| {
+        let mut checked = example();
+        checked.allocations.keys.push(Key {
+            name: "batch".to_owned(),
+            sha256: [byte; 32],
+            team: TeamIndex(0),
+            class: None,
+            may_use: Vec::new(),
+            expires: None,
+            tags: Tags::new(),
+        });
+        checked
+    };
+    let changes = Changes::between(&with_key(1), &with_key(2));
+    assert_eq!(changes.lines(), ["key batch: sha256 replaced"]);
+}
+
+#[test]
 fn losing_more_than_half_the_teams_must_be_meant() {
     let check = |keep: usize, force, rejected: bool| {
         let before = example();

@@ -25,13 +25,14 @@ pub(super) fn read(table: &Reader<'_, '_>) -> Team {
     let fuses = labels::fuses(table);
     let on_bound = [("extend", OnBound::Extend), ("cut", OnBound::Cut)];
     let yes = |key| table.boolean(key).unwrap_or(true);
+    let trip = percent("trip").unwrap_or(Percent::whole(90));
     let team = Team {
         name: name.unwrap_or_default(),
         owner: owner.unwrap_or_default().to_owned(),
         share,
         class: labels::class(table),
-        trip: percent("trip").unwrap_or(Percent::whole(90)),
-        alerts: alerts(table),
+        trip,
+        alerts: alerts(table, trip),
         on_trip,
         throttle_per_minute,
         buffer_max: percent("buffer_max"),
@@ -86,10 +87,11 @@ fn share(table: &Reader<'_, '_>) -> Option<Share> {
         .or(buffer.map(|at| Share::OfBuffer(at.value)))
 }
 
-/// In rising order, each once.
-fn alerts(table: &Reader<'_, '_>) -> Vec<Percent> {
+/// In rising order, each once. Unless written, only those up to the trip point, where the breaker's own alert comes.
+fn alerts(table: &Reader<'_, '_>, trip: Percent) -> Vec<Percent> {
     if !table.has("alerts") {
-        return [50, 75, 90].map(Percent::whole).to_vec();
+        let usual = [50, 75, 90].map(Percent::whole);
+        return usual.into_iter().filter(|level| *level <= trip).collect();
     }
     let levels = table.texts("alerts").into_iter();
     let levels = levels.filter_map(|level| {

@@ -49,11 +49,11 @@ struct Unsettled {
 
 /// Makes a [`Watch`] look at once.
 #[derive(Clone, Debug)]
-pub struct Poke(mpsc::Sender<()>);
+struct Poke(mpsc::Sender<()>);
 
 impl Poke {
     /// Look now; the owner hears of it only if something changed.
-    pub fn poke(&self) {
+    fn poke(&self) {
         // A full queue means that the look is on its way.
         let _on_its_way = self.0.try_send(());
     }
@@ -63,7 +63,7 @@ impl Watch {
     /// Watches for changes against what was read at the start.
     pub fn new(sources: &Sources, files: &Files) -> Self {
         let mut watch = Self::polling(sources, files);
-        let poke = watch.poke();
+        let poke = watch.poke.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             if event.is_ok_and(|event| is_only_a_read(event.kind)) {
                 return;
@@ -95,21 +95,6 @@ impl Watch {
             pokes,
             watcher: None,
             folders: BTreeSet::new(),
-        }
-    }
-
-    /// A handle for whoever has reason to look: a signal, a request.
-    pub fn poke(&self) -> Poke {
-        self.poke.clone()
-    }
-
-    /// Hands on what [`Watch::next`] finds, until nobody takes it.
-    pub async fn run(mut self, contents: mpsc::Sender<Content>) {
-        loop {
-            let content = self.next().await;
-            if contents.send(content).await.is_err() {
-                return;
-            }
         }
     }
 

@@ -101,7 +101,7 @@ async fn check_settling(texts: &[&str], counts: bool) {
     let Stage { folder, watch } = Stage::new();
     let files = Files::read(&watch.sources).unwrap();
     let mut watch = Watch::polling(&watch.sources, &files);
-    let poke = watch.poke();
+    let poke = watch.poke.clone();
     let edits = async {
         for text in texts {
             fs::write(folder.path().join("allocations.toml"), text).unwrap();
@@ -246,7 +246,7 @@ async fn without_events_the_poll_finds_it() {
     );
 
     fs::write(folder.path().join("allocations.toml"), "third").unwrap();
-    watch.poke().poke();
+    watch.poke.poke();
     let started = Instant::now();
     assert_eq!(watch.next().await, Files::read(&watch.sources));
     assert!(

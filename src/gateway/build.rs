@@ -1,17 +1,16 @@
 //! From a checked configuration and a period to the snapshot requests run on.
 //!
 //! Counters are carried over: a reload changes limits, never what is used. Where the ledger must learn of new
-//! teams or allocations it does so first, so that a failure changes nothing.
+//! teams or allocations it does so in one step, before anything in memory is touched: a failure changes nothing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use compact_str::CompactString;
-use foldhash::fast::FixedState;
 use http::HeaderValue;
 use jiff::Timestamp;
 
 use super::fuses;
+use super::index::{json, keys, named, upstreams};
 use crate::budget::admission::OnTrip;
 use crate::budget::allocation::{self, OverAllocated};
 use crate::budget::books::{PoolLimits, TeamBooks, TeamLimits};
@@ -21,16 +20,12 @@ use crate::budget::pace::{Pace, Target};
 use crate::budget::percent::Percent;
 use crate::budget::period::Period;
 use crate::budget::throttle::Throttle;
-use crate::config::checked::{Allocations, Checked, OnBound, Tags, Team, Upstream};
+use crate::config::checked::{Checked, OnBound, Team};
 use crate::ledger::event::TeamId;
 use crate::ledger::live::LivePeriod;
-use crate::ledger::periods::{AllocationFact, PeriodFacts};
+use crate::ledger::periods::{AllocationChange, AllocationFact, PeriodFacts};
 use crate::ledger::{Ledger, LedgerError};
-use crate::proxy::snapshot::{
-    KeyEntry, NamedEntry, Presence, Snapshot, TeamEntry, UNATTRIBUTED, UpstreamEntry,
-};
-use crate::salesforce::call::UpstreamName;
-use crate::salesforce::{NamedKind, names};
+use crate::proxy::snapshot::{Presence, Snapshot, TeamEntry, UNATTRIBUTED};
 
 /// Why a snapshot cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -71,12 +66,12 @@ impl Builder {
         all
     }
 
-    /// The snapshot of a configuration in a period.
+    /// The snapshot of a configuration in a period. Written down and not yet in force: see [`Builder::in_force`].
     ///
     /// # Errors
     /// When the ledger cannot record it, or the shares do not fit.
     pub fn build(
-        &mut self,
+        &self,
         checked: Arc<Checked>,
         period: &Period,
         previous: Option<&Snapshot>,
@@ -103,26 +98,39 @@ impl Builder {
             Some(previous) => Arc::clone(&previous.live),
             None => self.ledger.period(period, &facts(&checked, &pool_limits))?,
         };
-        let presences = checked.allocations.teams.iter();
-        let presences = presences.map(|team| self.presence(&team.name));
-        let presences = presences.collect::<Result<Vec<_>, _>>()?;
-        let carried: Vec<_> = presences
+        let teams = &checked.allocations.teams;
+        let names = teams.iter().map(|team| team.name.as_str());
+        let numbers = Numbers::of(&self.ledger.teams(), names.chain([UNATTRIBUTED]));
+        let carried: Vec<_> = numbers
+            .ids
             .iter()
-            .map(|team| live.carried_by(team.id))
+            .map(|team| live.carried_by(*team))
             .collect();
         grow(&mut pool_limits, live.carried_to_buffer(), &carried);
-        let mut teams = Vec::with_capacity(checked.allocations.teams.len().saturating_add(1));
         let allocations = split.allocations.iter().zip(&carried);
-        for (team, (allocation, more)) in checked.allocations.teams.iter().zip(allocations) {
-            let allocation = plus(*allocation, *more);
-            let limits = team_limits(team, allocation, pool_limits.buffer);
-            let entry = self.entry(team, limits, &live, checked.gateway.mode.enforce)?;
-            teams.push(kept(entry, team, previous, previous_period));
-        }
-        teams.push(self.unattributed(&live, &pool_limits)?);
+        let limits: Vec<_> = teams
+            .iter()
+            .zip(allocations)
+            .map(|(team, (own, more))| team_limits(team, plus(*own, *more), pool_limits.buffer))
+            .collect();
         let before = previous.map(|previous| &previous.fuses);
-        let fuses = fuses::build(&self.ledger, &checked.allocations, &teams, before, now)?;
-        self.record(&checked, period, &teams, now)?;
+        let fuses = fuses::build(
+            &self.ledger,
+            &checked.allocations,
+            &numbers.ids,
+            before,
+            now,
+        )?;
+        // The last thing that can fail: from here on the change is decided.
+        self.record(&checked, period, &numbers, &limits, now)?;
+        let mut entries = Vec::with_capacity(numbers.ids.len());
+        for ((team, limits), id) in teams.iter().zip(limits).zip(&numbers.ids) {
+            let entry = self.entry(*id, team, limits, &live, checked.gateway.mode.enforce);
+            entries.push(kept(entry, team, previous, previous_period));
+        }
+        if let Some(id) = numbers.ids.last() {
+            entries.push(self.unattributed(*id, &live));
+        }
         let config_hash = Arc::from(checked.hash.as_str());
         let upstreams = upstreams(&checked, previous);
         Ok(Snapshot {
@@ -135,27 +143,52 @@ impl Builder {
             upstreams,
             card,
             live,
-            teams,
+            teams: entries,
             checked,
         })
     }
 
+    /// The snapshot is the one requests run on now: breakers, grants and metrics follow its limits. The teams that
+    /// have more than before.
+    pub fn in_force(&mut self, snapshot: &Snapshot) -> Vec<TeamId> {
+        let books = &snapshot.live.books;
+        let mut grown = Vec::new();
+        for team in &snapshot.teams {
+            self.presences
+                .entry(team.id)
+                .or_insert_with(|| Arc::clone(&team.presence));
+            if &*team.name == UNATTRIBUTED {
+                // Nothing limits what is only noted, but grants have an end.
+                team.books.own.hint_limit(snapshot.pool.annual);
+                continue;
+            }
+            hint_limits(&team.books, &team.limits);
+            let committed = team.books.own.committed();
+            if team.books.shown.change(team.limits.marks(), committed) {
+                grown.push(team.id);
+            }
+        }
+        let _pool_grew = books
+            .shown
+            .change(snapshot.pool.marks(), books.pool.committed());
+        grown
+    }
+
     fn entry(
-        &mut self,
+        &self,
+        id: TeamId,
         team: &Team,
         limits: TeamLimits,
         live: &LivePeriod,
         enforce: bool,
-    ) -> Result<TeamEntry, LedgerError> {
-        let presence = self.presence(&team.name)?;
-        let books = live.team(presence.id);
-        hint_limits(&books, &limits);
-        Ok(TeamEntry {
-            id: presence.id,
+    ) -> TeamEntry {
+        let presence = self.presence(id, &team.name);
+        TeamEntry {
+            id,
             name: Arc::clone(&presence.name),
             header: HeaderValue::try_from(team.name.as_str())
                 .unwrap_or(HeaderValue::from_static("")),
-            books,
+            books: live.team(id),
             limits,
             throttle: Arc::new(Throttle::per_minute(team.throttle_per_minute)),
             pace: pace(&limits, live),
@@ -165,24 +198,18 @@ impl Builder {
             on_bound: team.on_bound,
             seen: Arc::default(),
             presence,
-        })
+        }
     }
 
     /// Where use nobody pays for is booked: a team without an allocation.
-    fn unattributed(
-        &mut self,
-        live: &LivePeriod,
-        pool: &PoolLimits,
-    ) -> Result<TeamEntry, LedgerError> {
-        let presence = self.presence(UNATTRIBUTED)?;
+    fn unattributed(&self, id: TeamId, live: &LivePeriod) -> TeamEntry {
+        let presence = self.presence(id, UNATTRIBUTED);
         let nothing = MicroCredits::ZERO;
-        // Nothing limits what is only noted, but grants have an end.
-        live.team(presence.id).own.hint_limit(pool.annual);
-        Ok(TeamEntry {
-            id: presence.id,
+        TeamEntry {
+            id,
             name: Arc::clone(&presence.name),
             header: HeaderValue::from_static(UNATTRIBUTED),
-            books: live.team(presence.id),
+            books: live.team(id),
             limits: TeamLimits {
                 allocation: nothing,
                 trip: Percent::WHOLE,
@@ -199,37 +226,61 @@ impl Builder {
             on_bound: OnBound::Extend,
             seen: Arc::default(),
             presence,
-        })
+        }
     }
 
-    fn presence(&mut self, name: &str) -> Result<Arc<Presence>, LedgerError> {
-        let id = self.ledger.team(name)?;
-        let workers = self.workers;
-        let presence = self
-            .presences
-            .entry(id)
-            .or_insert_with(|| Arc::new(Presence::new(id, Arc::from(name), workers)));
-        Ok(Arc::clone(presence))
+    fn presence(&self, id: TeamId, name: &str) -> Arc<Presence> {
+        let known = self.presences.get(&id).map(Arc::clone);
+        known.unwrap_or_else(|| Arc::new(Presence::new(id, Arc::from(name), self.workers)))
     }
 
+    /// Writes down teams nobody has heard of, and what changed of the allocations: all of it or nothing.
     fn record(
         &self,
         checked: &Checked,
         period: &Period,
-        teams: &[TeamEntry],
+        numbers: &Numbers,
+        limits: &[TeamLimits],
         now: Timestamp,
     ) -> Result<(), LedgerError> {
+        let teams = checked.allocations.teams.iter();
         let facts: Vec<_> = teams
-            .iter()
-            .zip(&checked.allocations.teams)
-            .map(|(entry, team)| AllocationFact {
-                team: entry.id,
-                allocation: entry.limits.allocation,
+            .zip(limits)
+            .zip(&numbers.ids)
+            .map(|((team, limits), id)| AllocationFact {
+                team: *id,
+                allocation: limits.allocation,
                 tags: json(&team.tags).unwrap_or_else(|| Arc::from("{}")),
             })
             .collect();
-        self.ledger
-            .record_allocations(period.name, &facts, now, &checked.hash)
+        let change = AllocationChange {
+            new_teams: numbers.new.clone(),
+            facts,
+            at: now,
+            config_hash: checked.hash.clone(),
+        };
+        self.ledger.record_allocations(period.name, change)
+    }
+}
+
+/// Each team's number: for those the ledger knows, its own, for the others the next ones.
+struct Numbers {
+    ids: Vec<TeamId>,
+    new: Vec<String>,
+}
+
+impl Numbers {
+    fn of<'n>(known: &[String], names: impl Iterator<Item = &'n str>) -> Self {
+        let (mut ids, mut new) = (Vec::new(), Vec::<String>::new());
+        for name in names {
+            let at = known.iter().chain(&new).position(|other| other == name);
+            let at = at.unwrap_or_else(|| known.len().saturating_add(new.len()));
+            if at == known.len().saturating_add(new.len()) {
+                new.push(name.to_owned());
+            }
+            ids.push(TeamId(u32::try_from(at).unwrap_or(u32::MAX)));
+        }
+        Self { ids, new }
     }
 }
 
@@ -246,7 +297,7 @@ fn plus(amount: MicroCredits, more: MicroCredits) -> MicroCredits {
 }
 
 /// What a reload leaves as it is: slots at the same rate, the pacing line where it goes to the same amount, what
-/// clients made up in the same period. More allocation brings the shown breaker back to what is committed.
+/// clients made up in the same period.
 fn kept<'s>(
     mut entry: TeamEntry,
     team: &Team,
@@ -266,13 +317,6 @@ fn kept<'s>(
         let target = |pace: &Option<Arc<Pace>>| pace.as_ref().map(|pace| *pace.target());
         if target(&before.pace) == target(&entry.pace) {
             entry.pace.clone_from(&before.pace);
-        }
-        let (limits, now) = (&before.limits, &entry.limits);
-        if now.trip_at > limits.trip_at || now.allocation > limits.allocation {
-            entry
-                .books
-                .shown
-                .recompute(entry.limits.breaker(entry.books.own.committed()));
         }
     }
     entry
@@ -319,84 +363,4 @@ fn facts(checked: &Checked, limits: &PoolLimits) -> PeriodFacts {
         carry_over: pool.carry_over,
         config_hash: checked.hash.clone(),
     }
-}
-
-fn keys(checked: &Checked) -> HashMap<[u8; 32], Arc<KeyEntry>> {
-    let keys = checked.allocations.keys.iter().map(|key| {
-        let entry = KeyEntry {
-            name: Arc::from(key.name.as_str()),
-            team: key.team.0,
-            class: key.class,
-            may_use: key.may_use.iter().map(|team| team.0).collect(),
-            expires_ms: key.expires.map(Timestamp::as_millisecond),
-            tags: json(&key.tags),
-        };
-        (key.sha256, Arc::new(entry))
-    });
-    keys.collect()
-}
-
-fn named(
-    all: &Allocations,
-) -> [HashMap<CompactString, NamedEntry, FixedState>; NamedKind::ALL.len()] {
-    let fuses: HashMap<_, _> = (0..)
-        .zip(fuses::agents_with_one(all))
-        .map(|(at, (agent, _))| (agent.id.as_str(), at))
-        .collect();
-    NamedKind::ALL.map(|kind| {
-        let is_agent = kind == NamedKind::Agent;
-        let mut of_kind = HashMap::default();
-        for named in all.named.iter().filter(|named| named.kind == kind) {
-            let id = CompactString::from(named.id.as_str());
-            let entry = NamedEntry {
-                id: id.clone(),
-                team: named.team.0,
-                class: named.class,
-                agent_type: named.agent_type.as_deref().map(Arc::from),
-                tags: json(&named.tags),
-                fuse: fuses.get(named.id.as_str()).copied().filter(|_| is_agent),
-            };
-            let mut buffer = [0; names::NAME_MAX];
-            if let Some(spelling) = names::one_spelling(kind, &named.id, &mut buffer) {
-                of_kind.insert(CompactString::from(spelling), entry.clone());
-            }
-            of_kind.insert(id, entry);
-        }
-        of_kind
-    })
-}
-
-/// Canonical: keys in order.
-fn json(tags: &Tags) -> Option<Arc<str>> {
-    if tags.is_empty() {
-        None
-    } else {
-        serde_json::to_string(tags).ok().map(Arc::from)
-    }
-}
-
-/// An unchanged upstream keeps its entry, and with it its idle connections.
-fn upstreams(
-    checked: &Checked,
-    previous: Option<&Snapshot>,
-) -> [Option<Arc<UpstreamEntry>>; UpstreamName::ALL.len()] {
-    let configured = &checked.gateway.upstreams;
-    UpstreamName::ALL.map(|name| {
-        let at: &Upstream = match name {
-            UpstreamName::Api => Some(&configured.api),
-            UpstreamName::Org => Some(&configured.org),
-            UpstreamName::Data => configured.data.as_ref(),
-            UpstreamName::OpenConnector => configured.openconnector.as_ref(),
-        }?;
-        let before = previous.and_then(|previous| previous.upstream(name));
-        if let Some(same) = before.filter(|before| before.at == *at) {
-            return Some(Arc::clone(same));
-        }
-        let host =
-            HeaderValue::try_from(at.authority.as_str()).unwrap_or(HeaderValue::from_static(""));
-        Some(Arc::new(UpstreamEntry {
-            at: at.clone(),
-            host,
-        }))
-    })
 }

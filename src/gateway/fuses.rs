@@ -15,17 +15,17 @@ use crate::ledger::event::TeamId;
 use crate::ledger::hour_alerts::HourSums;
 use crate::ledger::{Ledger, LedgerError};
 use crate::proxy::fuses::{Fuse, Fuses};
-use crate::proxy::snapshot::{Snapshot, TeamEntry};
+use crate::proxy::snapshot::Snapshot;
 use crate::salesforce::NamedKind;
 
-/// The fuses of a configuration, in the hour of `now` and the next. `teams` are those of its snapshot.
+/// The fuses of a configuration, in the hour of `now` and the next. `teams` are their numbers.
 ///
 /// # Errors
 /// When the ledger would have to be read and cannot be.
 pub(super) fn build(
     ledger: &Ledger,
     allocations: &Allocations,
-    teams: &[TeamEntry],
+    teams: &[TeamId],
     previous: Option<&Fuses>,
     now: Timestamp,
 ) -> Result<Fuses, LedgerError> {
@@ -39,10 +39,10 @@ pub(super) fn build(
         remembered: None,
     };
     let mut of_teams = Vec::with_capacity(allocations.teams.len());
-    for (team, entry) in allocations.teams.iter().zip(teams) {
+    for (team, id) in allocations.teams.iter().zip(teams) {
         let limits = FuseLimits::new(team.max_per_request, team.max_per_hour);
         of_teams.push(match limits {
-            Some(limits) => Some(hours.fuse(entry.id, None, limits)?),
+            Some(limits) => Some(hours.fuse(*id, None, limits)?),
             None => None,
         });
     }
@@ -51,7 +51,7 @@ pub(super) fn build(
     }
     let mut agents = Vec::new();
     for (agent, limits) in agents_with_one(allocations) {
-        let team = teams.get(agent.team.0).map_or(TeamId(0), |team| team.id);
+        let team = teams.get(agent.team.0).copied().unwrap_or(TeamId(0));
         let id = CompactString::from(agent.id.as_str());
         agents.push(hours.fuse(team, Some(id), limits)?);
     }
@@ -90,7 +90,8 @@ pub(super) fn in_its_hour(
         return Ok(None);
     }
     let (allocations, before) = (&snapshot.checked.allocations, Some(&snapshot.fuses));
-    let fuses = build(ledger, allocations, &snapshot.teams, before, now)?;
+    let teams: Vec<_> = snapshot.teams.iter().map(|team| team.id).collect();
+    let fuses = build(ledger, allocations, &teams, before, now)?;
     Ok(Some(Snapshot {
         fuses,
         ..snapshot.clone()

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use super::build::BuildError;
-use super::control::{RejectedConfig, Reloaded, Taker};
+use super::control::{RejectedConfig, Reloaded};
+use super::owner::Taker;
 use crate::clock;
 use crate::config::changes::{Changes, reject_reason};
 use crate::config::load::{self, Files};
@@ -62,9 +63,9 @@ impl Taker {
     }
 
     fn put_in_force(&mut self, files: &Files, force: bool) -> Result<Reloaded, NotTaken> {
-        let before = self.control.shared.snapshot.load_full();
         if files.digest() == self.in_force {
             if self.unsure {
+                let before = self.control.shared.snapshot.load_full();
                 self.show(Arc::clone(&before.checked))?;
             }
             self.control.publish(|status| status.last_rejected = None);
@@ -73,19 +74,17 @@ impl Taker {
         let now = self.clock.latest(clock::now());
         let checked = load::check(files, now);
         let (checked, warnings) = checked.map_err(|faults| NotTaken::Faults(faults.lines()))?;
+        // First what the configuration in force makes of the time: a rejected one must not begin a period.
+        self.roll_over();
+        let before = self.control.shared.snapshot.load_full();
         if let Some(reason) = reject_reason(&before.checked, &checked, force) {
             return Err(NotTaken::Faults(vec![reason]));
         }
         let changes = Changes::between(&before.checked, &checked);
-        self.show(Arc::new(checked))?;
+        let (snapshot, grown) = self.show(Arc::new(checked))?;
         self.in_force = files.digest();
-        let changes = changes.lines();
-        for change in &changes {
-            tracing::info!(change, "configuration changed");
-        }
         let warnings = warnings.lines();
-        let snapshot = self.control.shared.snapshot.load_full();
-        tracing::info!(hash = &*snapshot.config_hash, "configuration accepted");
+        // At once: whoever sees the new limits shall find the reload counted.
         self.control.publish(|status| {
             status.reloads_accepted = status.reloads_accepted.saturating_add(1);
             status.config_hash = snapshot.config_hash.to_string();
@@ -93,6 +92,13 @@ impl Taker {
             status.last_rejected = None;
             status.warnings.clone_from(&warnings);
         });
+        let changes = changes.lines();
+        for change in &changes {
+            tracing::info!(change, "configuration changed");
+        }
+        tracing::info!(hash = &*snapshot.config_hash, "configuration accepted");
+        self.watcher
+            .rearm(&snapshot, &grown, self.clock.latest(clock::now()));
         Ok(Reloaded::Accepted { changes, warnings })
     }
 

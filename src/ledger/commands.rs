@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TryRecvError};
 
 use jiff::Timestamp;
+use rusqlite::Connection;
 
 use super::LedgerError;
 use super::alerts::{self, AlertRow};
@@ -11,7 +12,7 @@ use super::carried;
 use super::event::TeamId;
 use super::hour_alerts::{self, HourAlertRow};
 use super::live::LivePeriod;
-use super::periods::{self, AllocationFact, PeriodFacts};
+use super::periods::{self, AllocationChange, PeriodFacts};
 use super::writer::{End, Writer, remember_shown};
 use crate::budget::operation::Source;
 use crate::budget::period::{Period, PeriodName};
@@ -22,13 +23,7 @@ pub(super) type Reply<T> = SyncSender<Result<T, LedgerError>>;
 pub(super) enum Command {
     Team(String, Reply<TeamId>),
     Period(Period, PeriodFacts, Reply<Arc<LivePeriod>>),
-    Allocations(
-        PeriodName,
-        Vec<AllocationFact>,
-        Timestamp,
-        String,
-        Reply<()>,
-    ),
+    Allocations(PeriodName, AllocationChange, Reply<()>),
     RaiseAlert(AlertRow, Reply<bool>),
     RaiseHourAlert(HourAlertRow, Reply<bool>),
     Rearm(TeamId, PeriodName, Vec<u32>, Timestamp, Reply<()>),
@@ -68,7 +63,7 @@ impl Writer {
                 Ok(Command::RaiseAlert(_, reply) | Command::RaiseHourAlert(_, reply)) => {
                     reply.send(Err(LedgerError::Failing)).is_err()
                 }
-                Ok(Command::Allocations(_, _, _, _, reply) | Command::Rearm(_, _, _, _, reply)) => {
+                Ok(Command::Allocations(_, _, reply) | Command::Rearm(_, _, _, _, reply)) => {
                     reply.send(Err(LedgerError::Failing)).is_err()
                 }
                 #[cfg(test)]
@@ -89,10 +84,9 @@ impl Writer {
             Command::Period(period, facts, reply) => reply
                 .send(self.period(&period, &facts).map_err(LedgerError::from))
                 .is_err(),
-            Command::Allocations(period, facts, at, hash, reply) => {
-                let done = periods::record_allocations(&self.files.main, period, &facts, at, &hash);
-                reply.send(done.map_err(LedgerError::from)).is_err()
-            }
+            Command::Allocations(period, change, reply) => reply
+                .send(self.allocations(period, &change).map_err(LedgerError::from))
+                .is_err(),
             Command::RaiseAlert(alert, reply) => reply
                 .send(alerts::raise(&self.files.main, &alert).map_err(LedgerError::from))
                 .is_err(),
@@ -118,15 +112,29 @@ impl Writer {
         if let Some(id) = known {
             return Ok(TeamId(u32::try_from(id).unwrap_or(u32::MAX)));
         }
-        let id = u32::try_from(teams.len()).unwrap_or(u32::MAX);
-        self.files.main.execute(
-            "INSERT INTO team (id, name) VALUES (?, ?)",
-            rusqlite::params![id, name],
-        )?;
         let mut grown = Vec::clone(&teams);
-        grown.push(name.to_owned());
+        let id = add_team(&self.files.main, &mut grown, name)?;
         self.shared.teams.store(Arc::new(grown));
-        Ok(TeamId(id))
+        Ok(id)
+    }
+
+    /// New teams, and what changed of the allocations: all of it or nothing.
+    fn allocations(
+        &mut self,
+        period: PeriodName,
+        change: &AllocationChange,
+    ) -> rusqlite::Result<()> {
+        let mut teams = Vec::clone(&self.shared.teams.load());
+        let transaction = self.files.main.transaction()?;
+        for name in &change.new_teams {
+            add_team(&transaction, &mut teams, name)?;
+        }
+        periods::record_allocations(&transaction, period, change)?;
+        transaction.commit()?;
+        if !change.new_teams.is_empty() {
+            self.shared.teams.store(Arc::new(teams));
+        }
+        Ok(())
     }
 
     fn period(
@@ -174,4 +182,19 @@ impl Writer {
             }
         }
     }
+}
+
+/// Writes a team down under the next number.
+fn add_team(
+    connection: &Connection,
+    teams: &mut Vec<String>,
+    name: &str,
+) -> rusqlite::Result<TeamId> {
+    let id = u32::try_from(teams.len()).unwrap_or(u32::MAX);
+    connection.execute(
+        "INSERT INTO team (id, name) VALUES (?, ?)",
+        rusqlite::params![id, name],
+    )?;
+    teams.push(name.to_owned());
+    Ok(TeamId(id))
 }

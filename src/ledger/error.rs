@@ -154,6 +154,9 @@ pub enum LedgerError {
     /// The ledger thread is gone, or the disk stalls.
     #[error("the ledger does not answer")]
     NoAnswer,
+    /// Too many questions wait already.
+    #[error("too many questions to the ledger at once; ask again in a moment")]
+    Busy,
     /// An answer of more lines than anybody reads.
     #[error(
         "the answer has more than {} lines; ask for a shorter time or fewer dimensions",

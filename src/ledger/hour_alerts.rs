@@ -96,15 +96,6 @@ impl Ledger {
         self.ask(|reply| Command::RaiseHourAlert(alert, reply))
     }
 
-    /// Every hour's alert of a period, in order.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn hour_alerts(&self, period: PeriodName) -> Result<Vec<HourAlertRow>, LedgerError> {
-        let connection = sqlite::open_to_read(&self.0.path)?;
-        Ok(list(&connection, period)?)
-    }
-
     /// What was settled in an hour, counted from the epoch, and which fuses had blown.
     ///
     /// # Errors
@@ -161,7 +152,10 @@ pub(super) fn raise(connection: &Connection, alert: &HourAlertRow) -> rusqlite::
 }
 
 /// Every alert of a period, in the order they were raised.
-fn list(connection: &Connection, period: PeriodName) -> rusqlite::Result<Vec<HourAlertRow>> {
+pub(super) fn list(
+    connection: &Connection,
+    period: PeriodName,
+) -> rusqlite::Result<Vec<HourAlertRow>> {
     read(connection, "period = ?", period.code())
 }
 

@@ -1,5 +1,6 @@
 //! The facts of periods and allocations, as rows: written once, never rewritten.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,7 +12,7 @@ use super::live::LivePeriod;
 use super::rows::{millis, source, timestamp};
 use crate::budget::account::{Account, Total};
 use crate::budget::books::{PeriodBooks, TeamBooks, YearBooks};
-use crate::budget::breaker::{Breaker, Shown};
+use crate::budget::breaker::{Breaker, Marks, Shown};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::Source;
 use crate::budget::period::{Period, PeriodName};
@@ -45,6 +46,19 @@ pub struct AllocationFact {
     pub allocation: MicroCredits,
     /// The team's own tags, as JSON.
     pub tags: Arc<str>,
+}
+
+/// What a configuration changes of a period's allocations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllocationChange {
+    /// Teams nobody has heard of; they get the next numbers, in this order.
+    pub new_teams: Vec<String>,
+    /// Every team's allocation, old and new ones.
+    pub facts: Vec<AllocationFact>,
+    /// From when on.
+    pub at: Timestamp,
+    /// The config that says so.
+    pub config_hash: String,
 }
 
 /// The team number of the main breaker in `shown`.
@@ -109,9 +123,7 @@ pub(super) fn record(
 pub(super) fn record_allocations(
     connection: &Connection,
     period: PeriodName,
-    facts: &[AllocationFact],
-    at: Timestamp,
-    config_hash: &str,
+    change: &AllocationChange,
 ) -> rusqlite::Result<()> {
     let mut newest = connection.prepare_cached(
         "SELECT credits FROM allocation WHERE period = ? AND team = ? ORDER BY at_ms DESC LIMIT 1",
@@ -123,11 +135,17 @@ pub(super) fn record_allocations(
     let mut tags =
         connection.prepare_cached("UPDATE team SET tags = ? WHERE id = ? AND tags <> ?")?;
     for team in allocated(connection, period)? {
-        if !facts.iter().any(|fact| fact.team.0 == team) {
-            insert.execute(params![period.code(), team, millis(at), 0, config_hash])?;
+        if !change.facts.iter().any(|fact| fact.team.0 == team) {
+            insert.execute(params![
+                period.code(),
+                team,
+                millis(change.at),
+                0,
+                change.config_hash
+            ])?;
         }
     }
-    for fact in facts {
+    for fact in &change.facts {
         let known: Option<i64> = newest
             .query_row(params![period.code(), fact.team.0], |row| row.get(0))
             .optional()?;
@@ -136,9 +154,9 @@ pub(super) fn record_allocations(
             insert.execute(params![
                 period.code(),
                 fact.team.0,
-                millis(at),
+                millis(change.at),
                 credits,
-                config_hash
+                change.config_hash
             ])?;
         }
         tags.execute(params![&*fact.tags, fact.team.0, &*fact.tags])?;
@@ -201,23 +219,44 @@ pub(super) fn restore(
     restored.pool = total(own.saturating_add(buffer));
     restored.buffer = total(buffer);
     restored.burst = total(burst);
-    for (team, state) in shown(connection, period.name)? {
-        match usize::try_from(team)
-            .ok()
-            .and_then(|team| books.get_mut(team))
-        {
-            Some(books) => books.shown = Shown::restored(state),
-            None => restored.shown = Shown::restored(state),
-        }
+    let carried = carried::read(connection, period.name)?;
+    let states = shown(connection, period.name)?;
+    let limits = limits(connection, period.name)?;
+    let restored_shown = |team: i64, more: MicroCredits| {
+        let limit = limits.get(&team).and_then(|limit| limit.checked_add(more));
+        let marks = Marks {
+            limit: limit.unwrap_or(MicroCredits::MAX),
+            ..Marks::NONE // where it tripped is not written down
+        };
+        let state = states.get(&team).copied().unwrap_or(Breaker::Closed);
+        Shown::restored(state, marks)
+    };
+    for (team, books) in (0_i64..).zip(&mut books) {
+        books.shown = restored_shown(team, MicroCredits::ZERO);
     }
-    Ok(LivePeriod::new(
-        restored,
-        books.into_iter().map(Arc::new).collect(),
-        carried::read(connection, period.name)?,
-    ))
+    let more = carried.iter().map(|carried| carried.credits);
+    let more = more.sum::<Option<_>>().unwrap_or(MicroCredits::MAX);
+    restored.shown = restored_shown(MAIN_BREAKER, more);
+    let books = books.into_iter().map(Arc::new).collect();
+    Ok(LivePeriod::new(restored, books, carried))
 }
 
-fn shown(connection: &Connection, period: PeriodName) -> rusqlite::Result<Vec<(i64, Breaker)>> {
+/// What each team may spend, as last written down, and the month's pool, as the period began with.
+fn limits(
+    connection: &Connection,
+    period: PeriodName,
+) -> rusqlite::Result<BTreeMap<i64, MicroCredits>> {
+    let sql = "SELECT team, credits FROM allocation AS a WHERE period = ?1
+         AND at_ms = (SELECT max(at_ms) FROM allocation WHERE period = ?1 AND team = a.team)
+         UNION ALL SELECT ?2, month_pool FROM period WHERE name = ?1";
+    let mut select = connection.prepare(sql)?;
+    let rows = select.query_map([period.code(), MAIN_BREAKER], |row| {
+        Ok((row.get(0)?, MicroCredits::from_micros(row.get(1)?)))
+    })?;
+    rows.collect()
+}
+
+fn shown(connection: &Connection, period: PeriodName) -> rusqlite::Result<BTreeMap<i64, Breaker>> {
     let mut select = connection.prepare("SELECT team, state FROM shown WHERE period = ?")?;
     let rows = select.query_map([period.code()], |row| {
         let state: String = row.get(1)?;

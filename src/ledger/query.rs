@@ -1,14 +1,14 @@
 //! Usage by whatever it was recorded under, from the hourly rollups, beside the running writer.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
+use super::event::TeamId;
 use super::rows::{class, confidence_name, operation, source};
-use super::{LedgerError, hours, sqlite};
+use super::{LedgerError, hours};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::{Class, Operation, Source};
 use crate::budget::period::PeriodName;
@@ -133,8 +133,10 @@ WHERE r.minute >= ?1 AND r.minute < ?2 AND (?3 IS NULL OR r.period = ?3)";
 ///
 /// # Errors
 /// When the ledger cannot be read, or the answer is too long.
-pub(super) fn usage(path: &Path, query: &UsageQuery) -> Result<Vec<UsageRow>, LedgerError> {
-    let connection = sqlite::open_to_read(path)?;
+pub(super) fn usage(
+    connection: &Connection,
+    query: &UsageQuery,
+) -> Result<Vec<UsageRow>, LedgerError> {
     let is_named = |dimension: &Dimension| match dimension {
         Dimension::Agent | Dimension::AgentType | Dimension::Tag(_) => true,
         Dimension::Team
@@ -186,6 +188,19 @@ pub(super) fn usage(path: &Path, query: &UsageQuery) -> Result<Vec<UsageRow>, Le
         .into_iter()
         .map(|(keys, row)| UsageRow { keys, ..row })
         .collect())
+}
+
+/// Every set of tags beside the team's own that a team's use was booked under since an hour, as JSON.
+pub(super) fn tags_since(
+    connection: &Connection,
+    from: Timestamp,
+) -> Result<Vec<(TeamId, String)>, LedgerError> {
+    let sql = "SELECT DISTINCT team, tags FROM rollup WHERE minute >= ? AND tags <> '' LIMIT ?";
+    let mut select = connection.prepare(sql)?;
+    let most = i64::try_from(ROWS_MAX).unwrap_or(i64::MAX);
+    let from = hours::minute(from);
+    let rows = select.query_map([from, most], |row| Ok((TeamId(row.get(0)?), row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn value(

@@ -55,6 +55,7 @@ impl Ledger {
     /// # Errors
     /// When the last batch cannot be written; what is lost then is charged as granted at the next start.
     pub fn stop(&self) -> Result<(), LedgerError> {
+        self.0.reader.stop();
         let stopped = self.ask_to_stop();
         let join = self
             .0

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
 use super::desk::Desk;
-use super::fuses::{FuseBlown, HourAt};
+use super::fuses::{FuseBlown, HourAt, InForce};
 use super::identify::{Because, Payer};
 use super::refusal::{Refusal, Refused};
 use super::snapshot::{Held, TeamEntry};
@@ -22,6 +22,8 @@ use crate::budget::settlement::Quote;
 
 /// How long a request waits for its grant to be written down (design.md, section 3).
 pub const GRANT_WAIT: Duration = Duration::from_millis(250);
+/// When to try again where nothing tells.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Requests of one team in flight whose payer is known by name only: names can be guessed.
 pub const BY_NAME_MAX: u32 = 512;
 
@@ -68,6 +70,59 @@ pub async fn admit(
     // What is free is never refused for budget, and counts in no hour.
     let is_free = quote.estimate.is_zero() && quote.bound.is_zero();
     let fuses = held.fuses.of(payer, now).filter(|_| !is_free);
+    let before = team.books.own.committed();
+    let (reservation, noted) = reserved(desk, held, team, payer, &ask, fuses, now).await?;
+    by_name.keep();
+    let after = before
+        .checked_add(ask.estimate)
+        .unwrap_or(MicroCredits::MAX);
+    Ok(Admitted {
+        reservation,
+        noted,
+        continued: ask.continued && after > team.limits.trip_at,
+        below_trip: before < team.limits.trip_at,
+        fused: fuses.map(|fuses| fuses.hour()),
+    })
+}
+
+/// Within the limits; in shadow mode beyond them, with the refusal that is only noted.
+async fn reserved(
+    desk: &Desk,
+    held: &Held,
+    team: &TeamEntry,
+    payer: &Payer,
+    ask: &Ask,
+    fuses: Option<InForce<'_>>,
+    now: Timestamp,
+) -> Result<(Reservation, Option<Box<Refused>>), Box<Refused>> {
+    let mut noted = None;
+    if !payer.is_shadow {
+        match within(desk, held, team, payer, ask, fuses, now).await {
+            Ok(reservation) => return Ok((reservation, None)),
+            Err(refused) if team.enforce || !refused.refusal.is_budget() => return Err(refused),
+            Err(refused) => noted = Some(refused),
+        }
+    }
+    let books = &held.live.books;
+    let unlimited = || books.reserve_unlimited(&team.books, &held.pool, ask, MicroCredits::ZERO);
+    let reservation = waiting(desk, unlimited).await;
+    let reservation = reservation.map_err(|_| refusal(payer, Refusal::LedgerUnavailable))?;
+    if let Some(fuses) = fuses {
+        fuses.add(reservation.estimate); // which may be less than asked for
+    }
+    Ok((reservation, noted))
+}
+
+/// Within every limit, fuses and slots among them.
+async fn within(
+    desk: &Desk,
+    held: &Held,
+    team: &TeamEntry,
+    payer: &Payer,
+    ask: &Ask,
+    fuses: Option<InForce<'_>>,
+    now: Timestamp,
+) -> Result<Reservation, Box<Refused>> {
     let no = LastNo::default();
     let last = |needs_slot| {
         if needs_slot {
@@ -79,43 +134,21 @@ pub async fn admit(
             None => Ok(()),
         }
     };
-    let before = team.books.own.committed();
     let taken = match fuses.map_or(Ok(()), |fuses| fuses.look(ask.estimate)) {
-        Ok(()) => granted(desk, held, team, &ask, last).await,
+        Ok(()) => granted(desk, held, team, ask, last).await,
         Err(blown) => {
             let (refusal, team) = (no.fuse(blown), (&*team.books, &team.limits));
-            let view = held.live.books.view(team.0, team.1, &held.pool, &ask);
+            let view = held.live.books.view(team.0, team.1, &held.pool, ask);
             let view = Box::new(view);
             Err(Denied::Budget { refusal, view })
         }
     };
-    let (reservation, noted) = match taken {
-        Ok(reservation) => (reservation, None),
-        Err(Denied::GrantShort) => return Err(refused(payer, Refusal::LedgerUnavailable)),
-        Err(Denied::Budget { refusal, view }) => {
-            let refused = no.explained(refused(payer, refusal.into()), *view, team, now);
-            if team.enforce {
-                return Err(refused);
-            }
-            let reservation = unlimited(desk, held, team, &ask)
-                .await
-                .map_err(|_| self::refused(payer, Refusal::LedgerUnavailable))?;
-            if let Some(fuses) = fuses {
-                fuses.add(ask.estimate);
-            }
-            (reservation, Some(refused))
-        }
-    };
-    by_name.keep();
-    let after = before
-        .checked_add(ask.estimate)
-        .unwrap_or(MicroCredits::MAX);
-    Ok(Admitted {
-        reservation,
-        noted,
-        continued: ask.continued && after > team.limits.trip_at,
-        below_trip: before < team.limits.trip_at,
-        fused: fuses.map(|fuses| fuses.hour()),
+    taken.map_err(|denied| match denied {
+        Denied::GrantShort => refusal(payer, Refusal::LedgerUnavailable),
+        Denied::Budget {
+            refusal: budget,
+            view,
+        } => no.explained(refusal(payer, budget.into()), *view, team, now),
     })
 }
 
@@ -161,21 +194,6 @@ impl LastNo {
         }
         refused
     }
-}
-
-/// Charges own beyond every limit: shadow mode.
-async fn unlimited(
-    desk: &Desk,
-    held: &Held,
-    team: &TeamEntry,
-    ask: &Ask,
-) -> Result<Reservation, Denied> {
-    let books = &held.live.books;
-    let of_team = (&*team.books, &team.limits);
-    waiting(desk, || {
-        books.reserve_unlimited(of_team, &held.pool, ask, MicroCredits::ZERO)
-    })
-    .await
 }
 
 /// Reserves; where the grant is short, waits for it; where it stays short, critical traffic spends its emergency.
@@ -232,7 +250,8 @@ async fn retrying(
     }
 }
 
-fn refused(payer: &Payer, refusal: Refusal) -> Box<Refused> {
+/// A refusal of this payer's request.
+fn refusal(payer: &Payer, refusal: Refusal) -> Box<Refused> {
     let detail = match refusal {
         Refusal::LedgerUnavailable => {
             "the ledger cannot write down what this would spend; see /readyz?verbose"
@@ -267,7 +286,7 @@ impl<'t> ByName<'t> {
             .fetch_add(1, Ordering::Relaxed)
             >= BY_NAME_MAX
         {
-            let mut refused = refused(payer, Refusal::Overloaded);
+            let mut refused = refusal(payer, Refusal::Overloaded);
             refused.detail =
                 "too many requests in flight without a key; send a Breakerbox-Key".into();
             return Err(refused);
@@ -307,7 +326,7 @@ pub fn remaining(held: &Held, team: &TeamEntry, class: Class) -> i64 {
         Class::Background => left(limits.trip_at, own)
             .min(pool_left(pool.trip_at))
             .min(year),
-        Class::Standard => left(limits.allocation, own)
+        Class::Standard => left(limits.within_reach(), own)
             .min(pool_left(pool.month))
             .min(year),
         Class::Critical => {
@@ -328,15 +347,26 @@ pub fn remaining(held: &Held, team: &TeamEntry, class: Class) -> i64 {
     spendable.whole_credits()
 }
 
+/// The next moment at which what said no can be otherwise.
+pub fn ends(held: &Held, refused: &Refused, now: Timestamp) -> Timestamp {
+    let period = &held.live.books.period;
+    let wait = refused.retry_after.unwrap_or(AGAIN);
+    match refused.refusal {
+        Refusal::Throttled | Refusal::FuseBlown => now.checked_add(wait).unwrap_or(period.end),
+        Refusal::PoolExhausted if refused.view.is_some_and(|view| view.is_year_used_up()) => {
+            held.checked.allocations.pool.calendar.year_end(period)
+        }
+        _ => period.end,
+    }
+}
+
 /// When a refusal may turn into an answer: seconds, at least 1, at most `most`.
 pub fn retry_after(held: &Held, refused: &Refused, now: Timestamp, most: Duration) -> u64 {
-    let budget = || Duration::from_secs(held.live.books.period.seconds_left(now));
-    let until = match refused.refusal {
-        Refusal::Throttled | Refusal::FuseBlown => {
-            refused.retry_after.unwrap_or(Duration::from_secs(1))
-        }
-        refusal if refusal.is_budget() => budget(),
-        _ => refused.retry_after.unwrap_or(Duration::from_secs(1)),
+    let until = if refused.refusal.is_budget() {
+        let left = ends(held, refused, now).duration_since(now);
+        Duration::try_from(left).unwrap_or_default()
+    } else {
+        refused.retry_after.unwrap_or(AGAIN)
     };
     let seconds = until.min(most).as_millis().div_ceil(1000);
     u64::try_from(seconds).unwrap_or(u64::MAX).max(1)

@@ -27,6 +27,8 @@ pub struct Progress {
     pub body_ended: Cell<bool>,
     /// When that was.
     pub ended_at: Cell<Option<Instant>>,
+    /// The upstream connection takes more of the body, and the client has sent no more.
+    pub awaits_client: Cell<bool>,
     /// Why the client's body cannot be forwarded.
     pub fault: Cell<Option<BodyFault>>,
     /// Bytes of the body so far.
@@ -55,6 +57,7 @@ impl Progress {
             sent: Cell::new(false),
             body_ended: Cell::new(false),
             ended_at: Cell::new(None),
+            awaits_client: Cell::new(false),
             fault: Cell::new(None),
             body_bytes: Cell::new(0),
             unfolded_bytes: Cell::new(0),
@@ -108,7 +111,7 @@ impl ForwardBody {
         progress: Rc<Progress>,
         watch: Rc<Watch>,
     ) -> Self {
-        let body = Self {
+        Self {
             read: ahead.pieces,
             room: ahead.room,
             rest: ahead.rest.filter(|rest| !rest.is_end_stream()),
@@ -117,13 +120,17 @@ impl ForwardBody {
             response_timeout: limits.response_timeout,
             progress,
             watch,
-        };
-        if body.is_end_stream() {
-            body.ended();
-        } else {
-            body.watch.due_in(body.idle);
         }
-        body
+    }
+
+    /// An upstream connection is there: from here on it must take the request, or answer it.
+    pub fn sending(&self) {
+        self.progress.sent.set(true);
+        if self.is_end_stream() {
+            self.ended();
+        } else {
+            self.watch.due_in(self.idle);
+        }
     }
 
     /// From here on the upstream is awaited.
@@ -132,6 +139,23 @@ impl ForwardBody {
             self.progress.ended_at.set(Some(Instant::now()));
         }
         self.watch.due_in(self.response_timeout);
+    }
+
+    /// From here on the client is awaited.
+    fn awaits_client(&self) {
+        if !self.progress.awaits_client.replace(true) {
+            self.watch.due_in(self.idle);
+        }
+    }
+
+    /// Some of it is handed over: from here on the upstream must take it.
+    fn passes(&self) {
+        self.progress.awaits_client.set(false);
+        if self.is_end_stream() {
+            self.ended();
+        } else {
+            self.watch.due_in(self.idle);
+        }
     }
 
     fn count(&self, bytes: usize) -> Result<(), BrokenBody> {
@@ -158,9 +182,7 @@ impl Body for ForwardBody {
             if self.read.is_empty() {
                 self.room = None;
             }
-            if self.is_end_stream() {
-                self.ended();
-            }
+            self.passes();
             return Poll::Ready(Some(self.count(bytes.len()).map(|()| Frame::data(bytes))));
         }
         let Some(rest) = self.rest.as_mut() else {
@@ -168,7 +190,10 @@ impl Body for ForwardBody {
             return Poll::Ready(None);
         };
         let frame = match Pin::new(rest).poll_frame(cx) {
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending => {
+                self.awaits_client();
+                return Poll::Pending;
+            }
             Poll::Ready(frame) => frame,
         };
         match frame {
@@ -178,11 +203,7 @@ impl Body for ForwardBody {
                     self.ended();
                     return Poll::Ready(None);
                 };
-                if self.is_end_stream() {
-                    self.ended();
-                } else {
-                    self.watch.due_in(self.idle);
-                }
+                self.passes();
                 Poll::Ready(Some(self.count(bytes.len()).map(|()| Frame::data(bytes))))
             }
             Some(Err(_)) => {

@@ -84,6 +84,11 @@ impl TeamCounters {
         self.credits[operation.index()][class.index()].add(credits);
     }
 
+    /// A priced request was refused before anything was reserved for it.
+    pub fn not_admitted(&self, operation: Operation, class: Class) {
+        self.requests[operation.index()][class.index()][Outcome::Refused.index()].add(1);
+    }
+
     /// A request was refused, or would have been.
     pub fn refused(&self, refusal: Refusal, class: Class, shadow: bool) {
         let table = if shadow {
@@ -148,6 +153,7 @@ pub struct WorkerCounters {
     upstream_responses: [[Count; STATUS_CLASSES.len()]; UpstreamName::ALL.len()],
     unpriced: [Count; UNPRICED_SERVICES.len()],
     refusals: [Count; REFUSALS],
+    shadow_refusals: [Count; REFUSALS],
 }
 
 #[expect(
@@ -185,14 +191,24 @@ impl WorkerCounters {
         self.unpriced.get(at).map_or(0, Count::get)
     }
 
-    /// A request was refused before a team was known.
-    pub fn refused(&self, refusal: Refusal) {
-        self.refusals[refusal.index()].add(1);
+    /// A request was refused, or would have been, and no team is known.
+    pub fn refused(&self, refusal: Refusal, shadow: bool) {
+        let table = if shadow {
+            &self.shadow_refusals
+        } else {
+            &self.refusals
+        };
+        table[refusal.index()].add(1);
     }
 
-    /// Requests refused before a team was known.
-    pub fn refusals(&self, refusal: Refusal) -> u64 {
-        self.refusals[refusal.index()].get()
+    /// Requests without a known team, refused so.
+    pub fn refusals(&self, refusal: Refusal, shadow: bool) -> u64 {
+        let table = if shadow {
+            &self.shadow_refusals
+        } else {
+            &self.refusals
+        };
+        table[refusal.index()].get()
     }
 
     /// An upstream connection opened or closed.

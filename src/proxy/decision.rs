@@ -104,12 +104,17 @@ struct Compared {
     annual_credits: MicroCredits,
 }
 
+/// The limit that said no, and what was compared with it.
 #[derive(Clone, Copy, Debug, Serialize)]
-struct Binding {
-    limit: &'static str,
-    committed: MicroCredits,
-    estimate: MicroCredits,
-    at_most: MicroCredits,
+pub struct Binding {
+    /// In words.
+    pub limit: &'static str,
+    /// What was committed.
+    pub committed: MicroCredits,
+    /// What the request would have added.
+    pub estimate: MicroCredits,
+    /// The most that both may be together.
+    pub at_most: MicroCredits,
 }
 
 impl Decision {
@@ -141,55 +146,59 @@ impl Decision {
     }
 }
 
-fn compared(refusal: Refusal, view: &View, fuse: Option<&FuseBlown>) -> Compared {
-    let trip = Binding {
-        limit: "team trip point",
-        committed: view.own.committed,
-        estimate: view.estimate,
-        at_most: view.own_trip_at,
-    };
-    let of_fuse = |fuse: &FuseBlown| Binding {
-        limit: fuse.limit(),
-        committed: fuse.blown.committed,
-        estimate: view.estimate,
-        at_most: fuse.blown.at_most,
-    };
-    let binding = match refusal {
-        Refusal::FuseBlown => fuse.map_or(trip, of_fuse),
-        Refusal::Throttled if view.on_trip == OnTrip::Pace => Binding {
-            limit: "pacing line",
-            at_most: view.paced_to,
+impl Binding {
+    /// Of a budget's refusal.
+    pub fn of(refusal: Refusal, view: &View, fuse: Option<&FuseBlown>) -> Self {
+        let trip = Self {
+            limit: "team trip point",
+            committed: view.own.committed,
+            estimate: view.estimate,
+            at_most: view.own_trip_at,
+        };
+        let of_fuse = |fuse: &FuseBlown| Self {
+            limit: fuse.limit(),
+            committed: fuse.blown.committed,
+            at_most: fuse.blown.at_most,
             ..trip
-        },
-        Refusal::TeamExhausted => Binding {
-            limit: "team allocation",
-            at_most: view.own.limit,
-            ..trip
-        },
-        Refusal::PoolBreakerOpen => Binding {
-            limit: "pool trip point",
-            committed: view.pool.committed,
-            at_most: view.pool_trip_at,
-            ..trip
-        },
-        Refusal::PoolExhausted if !fits(view.year.committed, view.estimate, view.year.limit) => {
-            Binding {
+        };
+        match refusal {
+            Refusal::FuseBlown => fuse.map_or(trip, of_fuse),
+            Refusal::Throttled if view.on_trip == OnTrip::Pace => Self {
+                limit: "pacing line",
+                at_most: view.paced_to,
+                ..trip
+            },
+            Refusal::TeamExhausted => Self {
+                limit: "team allocation",
+                at_most: view.own.limit,
+                ..trip
+            },
+            Refusal::PoolBreakerOpen => Self {
+                limit: "pool trip point",
+                committed: view.pool.committed,
+                at_most: view.pool_trip_at,
+                ..trip
+            },
+            Refusal::PoolExhausted if view.is_year_used_up() => Self {
                 limit: "contract year",
                 committed: view.year.committed,
                 at_most: view.year.limit,
                 ..trip
-            }
+            },
+            Refusal::PoolExhausted => Self {
+                limit: "month's pool",
+                committed: view.pool.committed,
+                at_most: view.pool.limit,
+                ..trip
+            },
+            _ => trip,
         }
-        Refusal::PoolExhausted => Binding {
-            limit: "month's pool",
-            committed: view.pool.committed,
-            at_most: view.pool.limit,
-            ..trip
-        },
-        _ => trip,
-    };
+    }
+}
+
+fn compared(refusal: Refusal, view: &View, fuse: Option<&FuseBlown>) -> Compared {
     Compared {
-        binding,
+        binding: Binding::of(refusal, view, fuse),
         own_committed: view.own.committed,
         allocation: view.own.limit,
         trip_at: view.own_trip_at,
@@ -205,12 +214,6 @@ fn compared(refusal: Refusal, view: &View, fuse: Option<&FuseBlown>) -> Compared
         year_committed: view.year.committed,
         annual_credits: view.year.limit,
     }
-}
-
-fn fits(committed: MicroCredits, estimate: MicroCredits, limit: MicroCredits) -> bool {
-    committed
-        .checked_add(estimate)
-        .is_some_and(|sum| sum <= limit)
 }
 
 /// The rings of all workers.
@@ -247,13 +250,16 @@ impl Decisions {
     pub fn collect(&mut self, rings: &DecisionRings) {
         for ring in &rings.0 {
             while let Some(decision) = ring.pop() {
-                if self.order.len() >= KEPT
+                let request = decision.request;
+                if self.by_request.insert(request, decision).is_some() {
+                    continue; // noted before and refused after all: the last word counts
+                }
+                self.order.push_back(request);
+                if self.order.len() > KEPT
                     && let Some(oldest) = self.order.pop_front()
                 {
                     self.by_request.remove(&oldest);
                 }
-                self.order.push_back(decision.request);
-                self.by_request.insert(decision.request, decision);
             }
         }
     }

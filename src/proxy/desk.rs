@@ -154,12 +154,12 @@ impl Desk {
         self.shared.draining.load(Ordering::Relaxed)
     }
 
-    /// Whether one more request fits in `limit` for the process. Other workers are only asked when this one has
-    /// its even share.
+    /// Whether the requests in flight, the one that asks among them, are at most `limit` for the process. Other
+    /// workers are only asked when this one has more than its even share.
     pub fn has_room(&self, limit: usize) -> bool {
         let workers = self.shared.counters.len().max(1);
-        let share = u64::try_from(limit.div_ceil(workers)).unwrap_or(u64::MAX);
-        if self.counters().in_flight.get() < share {
+        let share = u64::try_from(limit.div_euclid(workers)).unwrap_or(u64::MAX);
+        if self.counters().in_flight.get() <= share {
             return true;
         }
         let all: u64 = self
@@ -168,7 +168,7 @@ impl Desk {
             .iter()
             .map(|counters| counters.in_flight.get())
             .sum();
-        all < u64::try_from(limit).unwrap_or(u64::MAX)
+        all <= u64::try_from(limit).unwrap_or(u64::MAX)
     }
 }
 

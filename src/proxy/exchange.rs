@@ -4,9 +4,9 @@ use std::convert::Infallible;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::header::HeaderValue;
+use http::header::{CONNECTION, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use jiff::Timestamp;
@@ -21,22 +21,23 @@ use super::identify::{self, Because, Claims, Payer};
 use super::incoming::{Outgoing, recognise, take_path_key};
 use super::meter::{Answer, BoxError};
 use super::once::Once;
+use super::priced::{asked, nearest_operation};
 use super::refusal::{Refusal, Refused};
 use super::refuse::{self, Context};
 use super::sessions::Entered;
 use super::snapshot::Held;
+use super::standing;
 use super::ticket::{Facts, Ticket};
 use super::upstream::{Forward, ForwardError};
 use super::watch::Watch;
 use crate::budget::credits::MicroCredits;
-use crate::budget::operation::{Class, Operation};
+use crate::budget::operation::Operation;
 use crate::budget::usage::Usage;
 use crate::clock;
 use crate::config::checked::{Limits, UnpricedPolicy};
 use crate::ledger::event::RequestId;
-use crate::rates::quote::{Asked, Conversation, Terms};
+use crate::rates::quote::{Conversation, Terms};
 use crate::salesforce::call::{Call, Paid, Price, UpstreamName};
-use crate::salesforce::tap::RequestFacts;
 use crate::salesforce::{NamedKind, Shape};
 
 /// One exchange: what every step of it needs.
@@ -97,6 +98,7 @@ where
     };
     let mut known = Known::default();
     let (mut parts, body) = request.into_parts();
+    let version = parts.version;
     let key = take_path_key(&mut parts);
     let present = exchange.present;
     let wants_problem = present.has(Present::ACCEPT) && refuse::accepts_problem(&parts.headers);
@@ -111,11 +113,14 @@ where
         )
         .await;
     Ok(match forwarded {
-        Ok((response, ticket)) => exchange.answered(response, ticket, in_flight),
+        Ok((response, ticket)) => exchange.answered(response, ticket, version, in_flight),
         Err(refused) => {
-            outgoing.drain().await;
+            let is_over = outgoing.is_over(&exchange.progress).await;
             let path = parts.uri.path();
-            let response = exchange.refused(&refused, &known, path, wants_problem);
+            let mut response = exchange.refused(&refused, &known, path, wants_problem);
+            if !is_over {
+                exchange.answers_last(response.headers_mut());
+            }
             response.map(|body| Answer::own(body, in_flight))
         }
     })
@@ -138,11 +143,12 @@ impl Exchange {
     where
         S: Service<Forward, Response = Response<B>, Error = ForwardError>,
     {
+        let uri = parts.uri.clone();
+        let call = recognise(&parts.method, &uri, self.present);
+        known.shape = call.as_ref().ok().map(|call| call.shape);
         self.has_room()?;
         self.is_not_too_large(outgoing)?;
-        let uri = parts.uri.clone();
-        let call = recognise(&parts.method, &uri, self.present)?;
-        known.shape = Some(call.shape);
+        let call = call?;
         self.is_configured(call.upstream)?;
         let ticket = match call.price {
             Price::Free => None,
@@ -207,14 +213,7 @@ impl Exchange {
         known: &mut Known,
     ) -> Result<Option<Box<Ticket>>, Box<Refused>> {
         self.desk.counters().unpriced(service);
-        let policies = &self.held.checked.gateway.unpriced;
-        let policy = match call.upstream {
-            UpstreamName::Api => policies.api,
-            UpstreamName::Org => policies.org,
-            UpstreamName::Data => policies.data,
-            UpstreamName::OpenConnector => policies.openconnector,
-        };
-        match policy {
+        match self.unpriced_policy(call.upstream) {
             UnpricedPolicy::Pass => Ok(None),
             UnpricedPolicy::Refuse => {
                 let detail = "no price is known for this call; [unpriced] in breakerbox.toml says what to do with it";
@@ -269,7 +268,7 @@ impl Exchange {
             }
         };
         known.priced(terms);
-        if payer.because == Because::Nobody && self.enforces() && !terms.is_free() {
+        if payer.because == Because::Nobody && !payer.is_shadow && !terms.is_free() {
             // It was free when its payer was looked for: another turn was void since.
             payer = self.payer(&claims, || terms, known)?;
         }
@@ -279,25 +278,6 @@ impl Exchange {
             ..Usage::default()
         };
         self.admitted(payer, terms, once, turn, used, known).await
-    }
-
-    fn claims<'a>(
-        &self,
-        parts: &'a Parts,
-        key: Option<&'a str>,
-        named: Option<(NamedKind, &'a str)>,
-    ) -> Claims<'a> {
-        Claims {
-            headers: &parts.headers,
-            present: self.present,
-            path_key: key,
-            named,
-            now_ms: self.now.as_millisecond(),
-        }
-    }
-
-    fn enforces(&self) -> bool {
-        self.held.checked.gateway.mode.enforce
     }
 
     /// Is there room, and from then on the ticket. Of what a refusal drops, the turn leaves its conversation before
@@ -335,7 +315,7 @@ impl Exchange {
             request: self.request,
             at: self.now,
             started: self.started,
-            shadow: noted.is_some() || payer.because == Because::Nobody,
+            shadow: noted.is_some() || payer.is_shadow,
             continued,
             below_trip,
             fused,
@@ -355,7 +335,7 @@ impl Exchange {
         ))
     }
 
-    /// Who pays. A call without a price needs nobody; in shadow mode an unknown payer is only noted.
+    /// Who pays. A free call needs nobody; in shadow mode a refusal is only noted.
     fn payer(
         &self,
         claims: &Claims<'_>,
@@ -371,26 +351,19 @@ impl Exchange {
         };
         let terms = quote();
         known.priced(terms);
-        let shadow = !self.enforces() && refused.refusal.shadowed();
-        let is_free = terms.is_free() && refused.refusal.shadowed();
-        if !shadow && !is_free {
+        if !refused.refusal.shadowed() {
             return Err(refused);
         }
-        if shadow {
+        let payer = if terms.is_free() {
+            identify::nobody(&self.held, claims)
+        } else if self.enforces(&refused) {
+            return Err(refused);
+        } else {
             self.note(&refused, known, true);
-        }
-        known.payer = Some(Because::Nobody);
-        let team = self.held.unattributed_booking();
-        Ok(Payer {
-            team,
-            class: Class::Standard,
-            key: None,
-            named: identify::unclaimed(&self.held, team, claims.named),
-            agent_type: None,
-            tags: None,
-            fuse: None,
-            because: Because::Nobody,
-        })
+            identify::in_shadow(&self.held, &self.desk.keys, claims, &refused)?
+        };
+        known.payer = Some(payer.because);
+        Ok(payer)
     }
 
     /// The upstream's answer, with our headers.
@@ -398,6 +371,7 @@ impl Exchange {
         &self,
         response: Response<B>,
         ticket: Option<Box<Ticket>>,
+        version: Version,
         in_flight: InFlight,
     ) -> Response<Answer<B>>
     where
@@ -407,6 +381,13 @@ impl Exchange {
         let (mut parts, body) = response.into_parts();
         let present = Present::of(&parts.headers);
         headers::strip(&mut parts.headers, present);
+        parts.version = Version::HTTP_11; // the client's is hyper's to know, and not the upstream's
+        if version == Version::HTTP_10 && body.size_hint().exact().is_none() {
+            self.watch.line.ends_with_answer();
+        }
+        if !self.progress.body_ended.get() {
+            self.answers_last(&mut parts.headers);
+        }
         parts
             .headers
             .insert(refuse::REQUEST_ID, refuse::request_id_header(self.request));
@@ -415,14 +396,21 @@ impl Exchange {
             .and_then(|ticket| Some((ticket.team()?, ticket)));
         if let Some((team, ticket)) = team {
             let (headers, class) = (&mut parts.headers, ticket.payer().class);
-            refuse::add_team(headers, &self.held, team, class, Some(self.now));
-            if let Some(price) = ticket.terms().fixed_price() {
+            standing::add_team(headers, &self.held, team, class, Some(self.now));
+            let price = ticket.terms().fixed_price();
+            if let Some(price) = price.filter(|_| !ticket.is_settled()) {
                 parts.headers.insert(refuse::CREDITS, credits_header(price));
             }
         }
         let own = (Rc::clone(&self.desk), Rc::clone(&self.watch));
         let idle = self.limits().idle_body_timeout;
         Response::from_parts(parts, Answer::passing(body, ticket, own, idle, in_flight))
+    }
+
+    /// The client is answered while it still sends: nothing else can follow on its connection.
+    fn answers_last(&self, headers: &mut HeaderMap) {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        self.watch.line.leaves_unread();
     }
 
     fn refused(
@@ -461,40 +449,6 @@ impl Exchange {
             quote: known.terms.map(|terms| terms.quote),
             payer: known.payer.unwrap_or(Because::Nobody).name(),
         }
-    }
-}
-
-/// What a request says of its own cost.
-fn asked<'a>(
-    paid: &Paid<'a>,
-    facts: &RequestFacts,
-    body_bytes: u64,
-    conversation: Conversation,
-) -> Asked<'a> {
-    let model = match paid.named {
-        Some((NamedKind::Model, model)) => model,
-        _ => "",
-    };
-    Asked {
-        units: facts.units,
-        body_bytes,
-        output_tokens: facts.output_tokens,
-        generations: facts.generations,
-        model,
-        conversation,
-        preview: facts.preview,
-    }
-}
-
-/// An unpriced call charged a flat amount is booked as the operation its service is best known for.
-fn nearest_operation(service: &str) -> Operation {
-    match service {
-        "agentforce" => Operation::AgentTurn,
-        "prompt_builder" => Operation::PromptGenerate,
-        "data_cloud" => Operation::DataQuery,
-        "einstein" => Operation::EinsteinPredict,
-        "search" => Operation::EinsteinSearch,
-        _ => Operation::ModelGenerate,
     }
 }
 

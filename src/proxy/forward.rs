@@ -34,6 +34,8 @@ impl Exchange {
         S: Service<Forward, Response = Response<B>, Error = ForwardError>,
     {
         let forward = self.forward(name, parts, outgoing, ticket.is_some());
+        // Until there is a connection its own timeout holds; from then on the body's stages.
+        self.watch.due_in(self.limits().total_timeout);
         let sent = Instant::now();
         let response = self.watch.within(upstreams.call(forward)).await;
         let response = match response {
@@ -51,10 +53,10 @@ impl Exchange {
         counters
             .overhead
             .note(own.saturating_sub(self.progress.waited.get()));
-        let ticket = ticket.and_then(|mut ticket| {
+        let ticket = ticket.map(|mut ticket| {
             if !response.status().is_success() {
                 ticket.refused_upstream(response.status(), after);
-                return None; // settled here and now
+                return ticket;
             }
             let bound = self.limits().price_body_bytes;
             let readable = body::is_plain(response.headers());
@@ -63,7 +65,7 @@ impl Exchange {
                 Price::Free | Price::Composite(_) | Price::Unpriced(_) => Tap::flat(),
             };
             ticket.answered(response.status(), tap);
-            Some(ticket)
+            ticket
         });
         Ok((response, ticket))
     }
@@ -121,13 +123,21 @@ impl Exchange {
         Refused::new(Refusal::UpstreamUnreachable, error.to_string())
     }
 
+    /// Whoever did not do the next step in time: connect, send, take, answer.
     fn too_late(&self) -> Box<Refused> {
-        if !self.progress.body_ended.get() {
+        let progress = &self.progress;
+        if !progress.sent.get() {
+            let detail = "no connection to the upstream in time";
+            return Refused::new(Refusal::UpstreamUnreachable, detail);
+        }
+        if !progress.body_ended.get() && progress.awaits_client.get() {
             return body_fault(BodyFault::Stalled);
         }
-        Refused::new(
-            Refusal::UpstreamTimeout,
-            "the upstream did not answer within response_timeout",
-        )
+        let detail = if progress.body_ended.get() {
+            "the upstream did not answer within response_timeout"
+        } else {
+            "the upstream takes no more of the body; see [limits] idle_body_timeout"
+        };
+        Refused::new(Refusal::UpstreamTimeout, detail)
     }
 }

@@ -13,6 +13,7 @@ use percent_encoding::percent_decode_str;
 use super::headers::Present;
 use super::refusal::{Refusal, Refused};
 use super::snapshot::{KeyEntry, NamedEntry, Snapshot};
+use super::tags::tags;
 use crate::budget::operation::Class;
 use crate::salesforce::{NamedKind, names};
 
@@ -25,8 +26,6 @@ pub const TAGS: HeaderName = HeaderName::from_static("breakerbox-tags");
 
 /// Hex characters of a key.
 pub const KEY_LEN: usize = 64;
-/// The most bytes of one client tag value.
-const TAG_VALUE_MAX: usize = 64;
 
 /// Who pays, and what is known of the call for events.
 #[derive(Clone, Debug)]
@@ -47,6 +46,8 @@ pub struct Payer {
     pub fuse: Option<usize>,
     /// Why this team pays, for the decision record.
     pub because: Because,
+    /// A refusal of its identity was only noted: it is charged, whatever the limits.
+    pub is_shadow: bool,
 }
 
 /// Why a team pays.
@@ -104,12 +105,10 @@ pub fn identify(
     keys: &KeyCache,
     claims: &Claims<'_>,
 ) -> Result<Payer, Box<Refused>> {
-    let key = given_key(snapshot, keys, claims)?;
-    let named = claims.named.map(|(kind, id)| (kind, decoded(id)));
-    let entry = named
-        .as_ref()
-        .and_then(|(kind, id)| snapshot.named(*kind, id));
-    let (team, because) = match (&key, entry) {
+    let key = given_key(snapshot, keys, claims)?.map(|key| valid(key, claims));
+    let key = key.transpose()?;
+    let names = Names::of(snapshot, claims);
+    let (team, because) = match (&key, names.entry) {
         (Some(key), Some(entry))
             if entry.team != key.team && !key.may_use.contains(&entry.team) =>
         {
@@ -122,16 +121,111 @@ pub fn identify(
             None => return Err(unattributed()),
         },
     };
+    paid_by(snapshot, claims, names, (team, because), key)
+}
+
+/// Who pays where a refusal is only noted: the team it names, as if nothing were wrong.
+///
+/// # Errors
+/// A class that is none.
+pub fn in_shadow(
+    snapshot: &Snapshot,
+    keys: &KeyCache,
+    claims: &Claims<'_>,
+    refused: &Refused,
+) -> Result<Payer, Box<Refused>> {
+    let payer = match refused.team {
+        None => nobody(snapshot, claims),
+        Some(team) => {
+            let key = given_key(snapshot, keys, claims)?;
+            let names = Names::of(snapshot, claims);
+            paid_by(snapshot, claims, names, (team, Because::Key), key)?
+        }
+    };
+    Ok(Payer {
+        is_shadow: true,
+        ..payer
+    })
+}
+
+/// Nobody pays: a call that is free, or one whose refusal is only noted.
+pub fn nobody(snapshot: &Snapshot, claims: &Claims<'_>) -> Payer {
+    let team = snapshot.unattributed_booking();
+    Payer {
+        team,
+        class: Class::Standard,
+        key: None,
+        named: Names::of(snapshot, claims).counted(snapshot, team),
+        agent_type: None,
+        tags: None,
+        fuse: None,
+        because: Because::Nobody,
+        is_shadow: false,
+    }
+}
+
+fn paid_by(
+    snapshot: &Snapshot,
+    claims: &Claims<'_>,
+    names: Names<'_, '_>,
+    (team, because): (usize, Because),
+    key: Option<Arc<KeyEntry>>,
+) -> Result<Payer, Box<Refused>> {
+    let entry = names.entry;
     Ok(Payer {
         team,
         class: class(snapshot, team, key.as_deref(), entry, claims)?,
         tags: tags(snapshot, team, key.as_deref(), entry, claims),
         agent_type: entry.and_then(|entry| entry.agent_type.clone()),
         fuse: entry.and_then(|entry| entry.fuse),
-        named: named.map(|(kind, id)| (kind, counted_as(snapshot, team, entry, kind, &id))),
+        named: names.counted(snapshot, team),
         key,
         because,
+        is_shadow: false,
     })
+}
+
+/// What a request names, decoded, and what is configured of it.
+struct Names<'s, 'a> {
+    named: Option<(NamedKind, Cow<'a, str>)>,
+    entry: Option<&'s NamedEntry>,
+}
+
+impl<'s, 'a> Names<'s, 'a> {
+    fn of(snapshot: &'s Snapshot, claims: &Claims<'a>) -> Self {
+        let named = claims.named.map(|(kind, id)| (kind, decoded(id)));
+        let entry = named.as_ref();
+        let entry = entry.and_then(|(kind, id)| snapshot.named(*kind, id));
+        Self { named, entry }
+    }
+
+    /// A thing is counted by the id it is configured by. What a client made up is counted only as far as it is short
+    /// and plain, and so many of a team and period; the rest is `other`.
+    fn counted(self, snapshot: &Snapshot, team: usize) -> Option<(NamedKind, CompactString)> {
+        let (kind, id) = self.named?;
+        if let Some(entry) = self.entry {
+            return Some((kind, entry.id.clone()));
+        }
+        let seen = snapshot.team(team).map(|team| &team.seen.names);
+        let is_kept = seen.is_some_and(|seen| seen.admits((kind, &*id), || names::is_kept(&id)));
+        let id = if is_kept { &id } else { names::OTHER };
+        Some((kind, CompactString::from(id)))
+    }
+}
+
+fn unknown(detail: &'static str) -> Box<Refused> {
+    Refused::new(Refusal::UnknownKey, detail)
+}
+
+/// An expired key is none, but it is known whose.
+fn valid(key: Arc<KeyEntry>, claims: &Claims<'_>) -> Result<Arc<KeyEntry>, Box<Refused>> {
+    let has_expired = |expires| claims.now_ms >= expires;
+    if key.expires_ms.is_some_and(has_expired) {
+        let mut refused = unknown("this key has expired");
+        refused.team = Some(key.team);
+        return Err(refused);
+    }
+    Ok(key)
 }
 
 fn given_key(
@@ -139,12 +233,11 @@ fn given_key(
     keys: &KeyCache,
     claims: &Claims<'_>,
 ) -> Result<Option<Arc<KeyEntry>>, Box<Refused>> {
-    let refused = |detail: &'static str| Refused::new(Refusal::UnknownKey, detail);
     let header = if claims.present.has(Present::KEY) {
         let mut headers = claims.headers.get_all(&KEY).iter();
         let header = headers.next();
         if headers.next().is_some() {
-            return Err(refused("more than one Breakerbox-Key header"));
+            return Err(unknown("more than one Breakerbox-Key header"));
         }
         header.map(HeaderValue::as_bytes)
     } else {
@@ -153,7 +246,7 @@ fn given_key(
     let given = match (header, claims.path_key.map(str::as_bytes)) {
         (None, None) => return Ok(None),
         (Some(header), Some(path)) if header != path => {
-            return Err(refused(
+            return Err(unknown(
                 "the key in the header and the key in the path differ",
             ));
         }
@@ -161,13 +254,7 @@ fn given_key(
     };
     let key = keys.find(snapshot, given);
     let key =
-        key.ok_or_else(|| refused("this key is not configured; see `breakerbox key --help`"))?;
-    if key
-        .expires_ms
-        .is_some_and(|expires| claims.now_ms >= expires)
-    {
-        return Err(refused("this key has expired"));
-    }
+        key.ok_or_else(|| unknown("this key is not configured; see `breakerbox key --help`"))?;
     Ok(Some(key))
 }
 
@@ -218,96 +305,6 @@ fn class(
         )
     })?;
     Ok(class.at_most(asked))
-}
-
-fn tags(
-    snapshot: &Snapshot,
-    team: usize,
-    key: Option<&KeyEntry>,
-    entry: Option<&NamedEntry>,
-    claims: &Claims<'_>,
-) -> Option<Arc<str>> {
-    let key = key.and_then(|key| key.tags.as_ref());
-    let entry = entry.and_then(|entry| entry.tags.as_ref());
-    match (key, entry, claims.header(Present::TAGS, &TAGS)) {
-        (None, None, None) => None,
-        (Some(tags), None, None) | (None, Some(tags), None) => Some(Arc::clone(tags)),
-        (key, entry, header) => {
-            let mut all = client_tags(snapshot, team, header);
-            // Configured tags are authoritative: they come last.
-            for tags in [key, entry].into_iter().flatten() {
-                all.extend(
-                    serde_json::from_str::<std::collections::BTreeMap<String, String>>(tags)
-                        .ok()?,
-                );
-            }
-            (!all.is_empty())
-                .then(|| serde_json::to_string(&all).ok().map(Arc::from))
-                .flatten()
-        }
-    }
-}
-
-/// `project=atlas, phase=2`: only keys listed in `client_tags`, values bounded in length and number.
-fn client_tags(
-    snapshot: &Snapshot,
-    team: usize,
-    header: Option<&HeaderValue>,
-) -> std::collections::BTreeMap<String, String> {
-    let text = header
-        .and_then(|header| header.to_str().ok())
-        .unwrap_or_default();
-    let allowed = &snapshot.checked.allocations.pool.client_tags;
-    let pairs = text
-        .split(',')
-        .filter_map(|pair| pair.trim().split_once('='));
-    pairs
-        .filter(|(key, value)| {
-            allowed.iter().any(|known| known == key) && value.len() <= TAG_VALUE_MAX
-        })
-        .map(|(key, value)| {
-            let known = snapshot
-                .team(team)
-                .is_some_and(|team| team.seen.tags.admits((key, value), || true));
-            (
-                key.to_owned(),
-                if known {
-                    value.to_owned()
-                } else {
-                    "other".to_owned()
-                },
-            )
-        })
-        .collect()
-}
-
-/// What use of a thing nobody pays for by its name is counted as.
-pub fn unclaimed(
-    snapshot: &Snapshot,
-    team: usize,
-    named: Option<(NamedKind, &str)>,
-) -> Option<(NamedKind, CompactString)> {
-    let (kind, id) = named?;
-    let id = decoded(id);
-    let entry = snapshot.named(kind, &id);
-    Some((kind, counted_as(snapshot, team, entry, kind, &id)))
-}
-
-/// A thing is counted by the id it is configured by. What a client made up is counted only as far as it is short and
-/// plain, and so many of a team and period; the rest is `other`.
-fn counted_as(
-    snapshot: &Snapshot,
-    team: usize,
-    entry: Option<&NamedEntry>,
-    kind: NamedKind,
-    id: &str,
-) -> CompactString {
-    if let Some(entry) = entry {
-        return entry.id.clone();
-    }
-    let names = snapshot.team(team).map(|team| &team.seen.names);
-    let is_kept = names.is_some_and(|names| names.admits((kind, id), || names::is_kept(id)));
-    CompactString::from(if is_kept { id } else { names::OTHER })
 }
 
 /// A name in a path, decoded; not one byte is copied where nothing is encoded.

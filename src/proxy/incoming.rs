@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::time::Duration;
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderMap};
@@ -11,11 +11,11 @@ use http::uri::PathAndQuery;
 use http::{Method, Uri};
 use http_body::Body;
 use hyper::body::Incoming;
-use tokio::time::timeout;
 
-use super::body::{self, BodyFault, Read, ReadAhead};
+use super::body::{self, BodyFault, Progress, Read, ReadAhead};
 use super::exchange::Exchange;
 use super::headers::Present;
+use super::line::DRAIN_BYTES;
 use super::refusal::{Refusal, Refused};
 use super::sessions::SESSION_ID_MAX;
 use crate::salesforce::call::{Call, Composite, Endpoint, Needs, Price};
@@ -33,10 +33,9 @@ pub(super) struct Outgoing {
     waits: bool,
 }
 
-/// What a refused request may still send, so that its answer is not lost to a reset.
-const DRAIN_BYTES: usize = 64 << 10;
-/// For how long.
-const DRAIN_TIME: Duration = Duration::from_secs(1);
+/// How often in a row a refused request's body may have nothing to give before it counts as still on its way: the
+/// connection, asked once, needs a turn of its own to answer.
+const TURNS: u32 = 2;
 
 impl Outgoing {
     /// The body of a request with these headers.
@@ -61,25 +60,49 @@ impl Outgoing {
             .unwrap_or_else(|| ReadAhead::nothing(unread))
     }
 
-    /// Reads off what a refused client is still sending, within bounds. One that waits for a 100 sends nothing.
-    pub(super) async fn drain(&mut self) {
-        let rest = self.take().rest;
-        if let Some(rest) = rest.filter(|rest| !self.waits && !rest.is_end_stream()) {
-            // Boxed: rare, and every request would carry its timer. Whether it ended or not: the answer follows.
-            let _drained = Box::pin(timeout(DRAIN_TIME, read_off(rest))).await;
-        }
+    /// Whether a refused client has sent all it has to send. What has come is read off, so that a small body costs
+    /// nobody the connection; nothing is waited for.
+    pub(super) async fn is_over(&mut self, progress: &Progress) -> bool {
+        let body = match (self.body.take(), self.ahead.take()) {
+            // Asking for the body would ask the client to send it.
+            (Some(body), _) if self.waits => return body.is_end_stream(),
+            (Some(body), _) => body,
+            (None, Some(ahead)) => match ahead.rest {
+                Some(rest) => rest,
+                None => return true,
+            },
+            (None, None) => return progress.body_ended.get(), // forwarded, or broken
+        };
+        has_come(body).await
     }
 }
 
-async fn read_off(mut body: Incoming) {
-    let mut left = DRAIN_BYTES;
-    while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        let bytes = frame.data_ref().map_or(0, Bytes::len);
-        match left.checked_sub(bytes) {
-            Some(rest) => left = rest,
-            None => return,
+async fn has_come(mut body: Incoming) -> bool {
+    let (mut left, mut turns) = (DRAIN_BYTES, TURNS);
+    poll_fn(|cx| {
+        loop {
+            if body.is_end_stream() {
+                return Poll::Ready(true);
+            }
+            let bytes = match Pin::new(&mut body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => frame.data_ref().map_or(0, Bytes::len),
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(false),
+                Poll::Ready(None) => return Poll::Ready(true),
+                Poll::Pending if turns == 0 => return Poll::Ready(false),
+                Poll::Pending => {
+                    turns = turns.saturating_sub(1);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            };
+            turns = TURNS;
+            match left.checked_sub(bytes) {
+                Some(rest) => left = rest,
+                None => return Poll::Ready(false),
+            }
         }
-    }
+    })
+    .await
 }
 
 impl Exchange {
@@ -193,12 +216,9 @@ fn no_room() -> Box<Refused> {
 
 /// Takes `/k/<key>` off the path: from here on it is as if the key had come in the header.
 pub(super) fn take_path_key(parts: &mut Parts) -> Option<String> {
-    let path_and_query = parts.uri.path_and_query()?.as_str();
-    let (key, _) = path_and_query
-        .strip_prefix("/k/")?
-        .split_once(['/', '?'])
-        .unwrap_or((path_and_query.strip_prefix("/k/")?, ""));
-    let rest = path_and_query.get("/k/".len().checked_add(key.len())?..)?;
+    let keyed = parts.uri.path_and_query()?.as_str().strip_prefix("/k/")?;
+    let end = keyed.find(['/', '?']).unwrap_or(keyed.len());
+    let (key, rest) = keyed.split_at(end);
     let rest = if rest.starts_with('/') {
         rest.to_owned()
     } else {

@@ -7,12 +7,16 @@ use http::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, RET
 use http::{HeaderName, Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tracing::field::display;
 
 use super::admit;
-use super::decision::Decision;
+use super::decision::{Binding, Decision};
 use super::desk::Desk;
 use super::refusal::{Refusal, Refused};
 use super::snapshot::{Held, TeamEntry};
+use super::standing;
+use crate::budget::admission::View;
+use crate::budget::credits::MicroCredits;
 use crate::budget::operation::{Class, Operation};
 use crate::budget::settlement::Quote;
 use crate::ledger::event::RequestId;
@@ -22,14 +26,6 @@ use crate::salesforce::Shape;
 pub const REFUSAL: HeaderName = HeaderName::from_static("breakerbox-refusal");
 /// The header with the request's id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("breakerbox-request-id");
-/// The header with the team that pays.
-pub const TEAM: HeaderName = HeaderName::from_static("breakerbox-team");
-/// The header with the breaker's state.
-pub const BREAKER: HeaderName = HeaderName::from_static("breakerbox-breaker");
-/// The header with the whole credits this class may still spend.
-pub const REMAINING: HeaderName = HeaderName::from_static("breakerbox-remaining");
-const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// The header with the price, where it is known with the head.
 pub const CREDITS: HeaderName = HeaderName::from_static("breakerbox-credits");
 
@@ -58,6 +54,10 @@ pub fn note(desk: &Desk, held: &Held, refused: &Refused, context: &Context<'_>, 
     let team = refused.team.and_then(|at| held.team(at));
     let name = team.map_or("", |team| &*team.name);
     let class = refused.class.map_or("", Class::name);
+    let view = refused.view.as_ref();
+    let binding = view.map(|view| Binding::of(refused.refusal, view, refused.fuse.as_ref()));
+    let binding = binding.as_ref();
+    let of_view = |read: fn(&View) -> MicroCredits| view.map(|view| display(read(view)));
     tracing::info!(
         request_id = %context.request,
         refusal = refused.refusal.name(),
@@ -65,9 +65,15 @@ pub fn note(desk: &Desk, held: &Held, refused: &Refused, context: &Context<'_>, 
         team = name,
         class,
         operation = context.operation.map_or("", Operation::name),
-        estimate = context.quote.map(|quote| tracing::field::display(quote.estimate)),
-        committed = refused.view.map(|view| tracing::field::display(view.own.committed)),
-        allocation = refused.view.map(|view| tracing::field::display(view.own.limit)),
+        estimate = context.quote.map(|quote| display(quote.estimate)),
+        binding = binding.map(|binding| binding.limit),
+        at_most = binding.map(|binding| display(binding.at_most)),
+        committed = of_view(|view| view.own.committed),
+        allocation = of_view(|view| view.own.limit),
+        pool_committed = of_view(|view| view.pool.committed),
+        pool_month = of_view(|view| view.pool.limit),
+        year_committed = of_view(|view| view.year.committed),
+        annual_credits = of_view(|view| view.year.limit),
         payer = context.payer,
         config = &*held.config_hash,
         detail = &*refused.detail,
@@ -78,9 +84,14 @@ pub fn note(desk: &Desk, held: &Held, refused: &Refused, context: &Context<'_>, 
         refused.class,
     ) {
         (Some(counters), class) => {
-            counters.refused(refused.refusal, class.unwrap_or(Class::Standard), shadow);
+            let class = class.unwrap_or(Class::Standard);
+            counters.refused(refused.refusal, class, shadow);
+            // Whoever names a team here refuses before admission; later ends are counted by the ticket.
+            if let Some(operation) = context.operation.filter(|_| !shadow) {
+                counters.not_admitted(operation, class);
+            }
         }
-        (None, _) => desk.counters().refused(refused.refusal),
+        (None, _) => desk.counters().refused(refused.refusal, shadow),
     }
     let decision = Decision {
         request: context.request,
@@ -107,7 +118,10 @@ pub fn note(desk: &Desk, held: &Held, refused: &Refused, context: &Context<'_>, 
 
 /// The answer to a refused request.
 pub fn render(held: &Held, refused: &Refused, context: &Context<'_>) -> Response<Bytes> {
-    let team = refused.team.and_then(|at| held.team(at));
+    // Whoever holds a key that is none is told nothing of its team.
+    let is_told = refused.refusal != Refusal::UnknownKey;
+    let team = refused.team.filter(|_| is_told);
+    let team = team.and_then(|at| held.team(at));
     let most = held.checked.gateway.limits.retry_after_max;
     let status = refused.refusal.status();
     let retries = matches!(
@@ -145,56 +159,9 @@ pub fn render(held: &Held, refused: &Refused, context: &Context<'_>) -> Response
     }
     if let Some(team) = team {
         let class = refused.class.unwrap_or(Class::Standard);
-        add_team(headers, held, team, class, None); // Retry-After tells, and is not contradicted
+        standing::add_team(headers, held, team, class, None); // Retry-After tells, and is not contradicted
     }
     response
-}
-
-/// The headers that tell where a team stands; with `now` also when its quota ends, if the draft's are wanted.
-pub fn add_team(
-    headers: &mut HeaderMap,
-    held: &Held,
-    team: &TeamEntry,
-    class: Class,
-    now: Option<Timestamp>,
-) {
-    let remaining = admit::remaining(held, team, class);
-    headers.insert(TEAM, team.header.clone());
-    headers.insert(
-        BREAKER,
-        HeaderValue::from_static(team.books.shown.get().name()),
-    );
-    headers.insert(REMAINING, HeaderValue::from(remaining));
-    if held.checked.gateway.mode.rate_limit_headers {
-        add_rate_limit(headers, held, team, remaining, now);
-    }
-}
-
-/// The draft's fields (draft-ietf-httpapi-ratelimit-headers-10). An origin's own are kept: ours are added under a
-/// name of our own.
-fn add_rate_limit(
-    headers: &mut HeaderMap,
-    held: &Held,
-    team: &TeamEntry,
-    remaining: i64,
-    now: Option<Timestamp>,
-) {
-    let period = &held.live.books.period;
-    let window_s = period
-        .end
-        .as_second()
-        .saturating_sub(period.start.as_second());
-    let quota = team.limits.allocation.whole_credits();
-    let policy = format!("\"team-credits\";q={quota};w={window_s};qu=\"flex-credits\"");
-    let resets = now.map_or_else(String::new, |now| {
-        format!(";t={}", period.seconds_left(now))
-    });
-    let limit = format!("\"team-credits\";r={}{resets}", remaining.max(0));
-    for (name, value) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, limit)] {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.append(name, value);
-        }
-    }
 }
 
 /// A request id as a header.
@@ -267,12 +234,8 @@ impl Told<'_> {
         };
         if let Some(team) = self.team {
             let figures = team.books.own.figures();
-            // What the refusal lasts until: a fuse's hour, or the period.
-            let end = match &self.refused.fuse {
-                Some(fuse) => fuse.until,
-                None => self.held.live.books.period.end,
-            };
-            let number = |credits| serde_json::to_value(credits);
+            let ends = admit::ends(self.held, self.refused, self.context.now);
+            let number = |credits: MicroCredits| serde_json::to_value(credits);
             object.insert("team".into(), json!(&*team.name));
             object.insert("used".into(), number(figures.settled).unwrap_or_default());
             object.insert(
@@ -283,7 +246,7 @@ impl Told<'_> {
                 "allocation".into(),
                 number(team.limits.allocation).unwrap_or_default(),
             );
-            object.insert("ends".into(), json!(end.to_string()));
+            object.insert("ends".into(), json!(ends.to_string()));
         }
         if let Some(fuse) = &self.refused.fuse {
             object.insert("fuse".into(), fuse.told());

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::rc::Rc;
 
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 /// The tasks of one worker.
 #[derive(Clone, Debug, Default)]
@@ -17,20 +18,21 @@ struct Running {
 }
 
 impl Tasks {
-    /// Runs a task on this worker.
+    /// Runs a task on this worker, to its end or until it is aborted.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the tracker the others are to use"
     )]
-    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) -> AbortHandle {
         self.0.count.set(self.0.count.get().saturating_add(1));
         let guard = Guard(Rc::clone(&self.0));
         // Boxed: an async block that awaits what it captured holds it twice.
         let task = Box::pin(task);
-        let _handle = tokio::task::spawn_local(async move {
+        let running = async move {
             let _guard = guard;
             task.await;
-        });
+        };
+        tokio::task::spawn_local(running).abort_handle()
     }
 
     /// Tasks still running.

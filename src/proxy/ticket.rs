@@ -131,12 +131,18 @@ impl Ticket {
         &self.terms
     }
 
-    /// The upstream answered other than 2xx.
+    /// The upstream answered other than 2xx: settled here and now, whatever its body says.
     pub fn refused_upstream(&mut self, status: StatusCode, after: Duration) {
         self.answer = Answer::Refused {
             status: status.as_u16(),
             after,
         };
+        self.end();
+    }
+
+    /// Whether it is settled already.
+    pub fn is_settled(&self) -> bool {
+        self.reservation.is_none()
     }
 
     /// The upstream answered 2xx; its body will pass by `tap`.
@@ -242,6 +248,12 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Ticket {
+    fn end(&mut self) {
         let Some(reservation) = self.reservation.take() else {
             return;
         };

@@ -16,6 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tower::Service;
 
@@ -24,6 +25,7 @@ use super::connect::Connector;
 use super::counters::WorkerCounters;
 use super::snapshot::{Held, UpstreamEntry};
 use super::tasks::Tasks;
+use crate::counters::Count;
 use crate::salesforce::call::UpstreamName;
 
 /// Idle connections kept for each upstream by each worker; more would be idle for good.
@@ -82,11 +84,23 @@ struct Idle {
     since: Instant,
 }
 
-/// An upstream connection while a request uses it.
+/// A connection. Dropped while an exchange uses it, it is closed at once: left to itself it would wait, without a
+/// limit, for an upstream that takes no more of a body.
 struct Connection {
     sender: SendRequest<ForwardBody>,
     to: Arc<UpstreamEntry>,
     opened: Instant,
+    in_use: bool,
+    /// Reads and writes it.
+    task: AbortHandle,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.in_use {
+            self.task.abort();
+        }
+    }
 }
 
 impl Upstreams {
@@ -172,7 +186,7 @@ impl Pool {
                     Box::pin(self.open(name, to, timeout)).await?
                 }
             };
-            progress.sent.set(true);
+            request.body().sending();
             match connection.sender.try_send_request(request).await {
                 Ok(response) => {
                     let lease = Lease {
@@ -208,6 +222,7 @@ impl Pool {
                 continue;
             }
             let mut connection = idle.connection;
+            connection.in_use = true;
             // Ready as a rule; otherwise its task has not yet seen that the last answer is over.
             if connection.sender.is_ready() || connection.sender.ready().await.is_ok() {
                 return Some(connection);
@@ -215,7 +230,8 @@ impl Pool {
         }
     }
 
-    fn put_idle(&self, name: UpstreamName, connection: Connection) {
+    fn put_idle(&self, name: UpstreamName, mut connection: Connection) {
+        connection.in_use = false;
         let idle = Idle {
             connection,
             since: self.now.get(),
@@ -255,23 +271,50 @@ impl Pool {
             .await;
         let (sender, connection) =
             handshake.map_err(|error| unreachable(io::Error::other(error)))?;
-        let counters = Arc::clone(&self.counters);
-        let worker = self.worker;
-        self.tasks.spawn(async move {
-            let open = counters
-                .get(worker)
-                .map(|counters| counters.upstream_connection(name));
-            open.inspect(|open| open.add(1));
+        let open = Open::new(Arc::clone(&self.counters), self.worker, name);
+        let task = self.tasks.spawn(async move {
+            let _open = open;
             if let Err(error) = connection.await {
                 tracing::debug!(%error, upstream = name.name(), "upstream connection ended");
             }
-            open.inspect(|open| open.sub(1));
         });
         Ok(Connection {
             sender,
             to: Arc::clone(to),
             opened: self.now.get(),
+            in_use: true,
+            task,
         })
+    }
+}
+
+/// An open connection, counted until its task ends, however it does.
+struct Open {
+    counters: Arc<Vec<WorkerCounters>>,
+    worker: usize,
+    name: UpstreamName,
+}
+
+impl Open {
+    fn new(counters: Arc<Vec<WorkerCounters>>, worker: usize, name: UpstreamName) -> Self {
+        let open = Self {
+            counters,
+            worker,
+            name,
+        };
+        open.count().inspect(|count| count.add(1));
+        open
+    }
+
+    fn count(&self) -> Option<&Count> {
+        let counters = self.counters.get(self.worker);
+        counters.map(|counters| counters.upstream_connection(self.name))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.count().inspect(|count| count.sub(1));
     }
 }
 

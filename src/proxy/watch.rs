@@ -12,6 +12,8 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use super::line::Line;
+
 /// How often the watches are looked at; every deadline is late by up to this.
 pub const TICK: Duration = Duration::from_millis(100);
 /// An expired connection that did not end by itself is closed after this.
@@ -21,16 +23,16 @@ pub const IDLE_CONNECTION: Duration = Duration::from_secs(75);
 
 /// A worker's coarse clock: milliseconds since it started, moved by its tick.
 #[derive(Debug, Default)]
-pub struct CoarseClock(Cell<u64>);
+struct CoarseClock(Cell<u64>);
 
 impl CoarseClock {
     /// Milliseconds since the worker started, at most a tick old.
-    pub fn now_ms(&self) -> u64 {
+    fn now_ms(&self) -> u64 {
         self.0.get()
     }
 
     /// Moves the clock.
-    pub fn set(&self, since_start: Duration) {
+    fn set(&self, since_start: Duration) {
         self.0.set(millis(since_start));
     }
 }
@@ -38,6 +40,8 @@ impl CoarseClock {
 /// One connection's deadline.
 #[derive(Debug)]
 pub struct Watch {
+    /// How its answers stand.
+    pub line: Line,
     clock: Rc<CoarseClock>,
     due_ms: Cell<u64>,
     total_ms: Cell<u64>,
@@ -52,6 +56,7 @@ pub struct Expired;
 impl Watch {
     fn new(clock: Rc<CoarseClock>) -> Self {
         let watch = Self {
+            line: Line::default(),
             clock,
             due_ms: Cell::new(0),
             total_ms: Cell::new(u64::MAX),
@@ -69,9 +74,15 @@ impl Watch {
         self.due_in(IDLE_CONNECTION);
     }
 
+    /// Whether no request is in flight.
+    pub fn is_idle(&self) -> bool {
+        self.idle.get()
+    }
+
     /// A request began; it may take `total` in all.
     pub fn begin(&self, total: Duration) {
         self.idle.set(false);
+        self.line.owes();
         self.total_ms
             .set(self.clock.now_ms().saturating_add(millis(total)));
     }
@@ -146,11 +157,6 @@ pub struct Watched {
 }
 
 impl Watches {
-    /// The worker's coarse clock.
-    pub fn clock(&self) -> &Rc<CoarseClock> {
-        &self.clock
-    }
-
     /// Watches a new connection.
     pub fn add(self: &Rc<Self>) -> Watched {
         let watch = Rc::new(Watch::new(Rc::clone(&self.clock)));

@@ -1,19 +1,12 @@
 //! One worker thread: a current-thread runtime, a listener of its own, its connections and its upstreams.
 
-use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::LocalOptions;
@@ -21,11 +14,11 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::connect::Connector;
+use super::converse::converse;
 use super::desk::{Desk, Shared};
-use super::exchange::exchange;
 use super::tasks::Tasks;
 use super::upstream::Upstreams;
-use super::watch::{TICK, Watched};
+use super::watch::TICK;
 use crate::ledger::queue::EventSink;
 
 /// Connections waiting to be accepted, a worker.
@@ -200,7 +193,8 @@ impl Connections {
 
     fn spawn(&self, stream: TcpStream) {
         let (desk, upstreams) = (Rc::clone(&self.desk), self.upstreams.clone());
-        self.tasks.spawn(async move {
+        // Ends by itself; the drain waits for it.
+        let _conversation = self.tasks.spawn(async move {
             desk.counters().connections.add(1);
             let watched = desk.watches.add();
             converse(&desk, upstreams, &watched, stream).await;
@@ -225,40 +219,5 @@ impl Connections {
                 "drain_timeout is over; closing what is left"
             );
         }
-    }
-}
-
-/// One client connection, until it ends, is idle for too long, or the worker drains.
-async fn converse(desk: &Rc<Desk>, upstreams: Upstreams, watched: &Watched, stream: TcpStream) {
-    let watch = &watched.watch;
-    let service = service_fn(|request: Request<Incoming>| {
-        exchange(
-            Rc::clone(desk),
-            upstreams.clone(),
-            Rc::clone(watch),
-            request,
-        )
-    });
-    let head_bytes = desk.held().checked.gateway.limits.head_bytes;
-    let connection = http1::Builder::new()
-        .header_read_timeout(None) // the worker's coarse timer does it
-        .max_header_size(head_bytes)
-        .writev(false)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    let mut draining = false;
-    let ended = std::future::poll_fn(|cx| {
-        watch.register(cx.waker());
-        if watch.must_close() {
-            return Poll::Ready(Ok(()));
-        }
-        if !draining && desk.is_draining() {
-            draining = true;
-            connection.as_mut().graceful_shutdown();
-        }
-        connection.as_mut().poll(cx)
-    });
-    if let Err(error) = ended.await {
-        tracing::debug!(%error, "client connection ended");
     }
 }

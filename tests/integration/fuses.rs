@@ -325,6 +325,20 @@ fn a_fuse_blows_for_show_in_shadow_mode() {
     });
 }
 
+/// More than a contract year is expected of it, and only so much is reserved.
+#[test]
+fn an_hour_forgets_all_that_a_void_call_was_expected_to_cost() {
+    early_in_an_hour();
+    let year = with_sales("max_per_hour = 4\nenforce = false").replace("120_000", "12");
+    let stage = Stage::start(&year);
+    let rows = vec!["[\"1\"]"; 100].join(","); // 20 credits
+    let body = format!(r#"{{"rows":[{rows}],"columnNames":["a"],"type":"RawData"}}"#);
+    let reply = stage.post(PREDICT_PATH, &[KEY, ("x-sim-status", "503")], &body);
+    assert_eq!((reply.status, reply.refusal()), (503, None));
+    let fuse: Value = stage.team("sales", "fuse").parse().expect("JSON");
+    assert_eq!(fuse["hour_committed"], 0, "{fuse}");
+}
+
 #[test]
 fn a_reload_keeps_what_blew_unless_it_allows_more() {
     early_in_an_hour();

@@ -70,6 +70,11 @@ impl Connection {
         })
     }
 
+    /// The same socket, to send from another thread.
+    pub(crate) fn try_clone(&self) -> std::io::Result<TcpStream> {
+        self.stream.get_ref().try_clone()
+    }
+
     /// Writes bytes as they are.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.stream.get_mut().write_all(bytes)
@@ -148,7 +153,9 @@ impl Connection {
                 let read = (&mut self.stream).take(length).read_to_end(&mut reply.body);
                 read.is_ok_and(|read| u64::try_from(read) == Ok(length))
             }
-            (None, None) => status == 204 || self.stream.read_to_end(&mut reply.body).is_ok(),
+            (None, None) => {
+                matches!(status, 100 | 204) || self.stream.read_to_end(&mut reply.body).is_ok()
+            }
         };
         Ok(reply)
     }

@@ -13,6 +13,7 @@
 )]
 
 mod between_periods;
+mod clients;
 mod clock_faults;
 mod conservation;
 mod conversation;
@@ -30,12 +31,15 @@ mod formats;
 mod fuses;
 mod http;
 mod idempotency;
+mod limits;
+mod long_questions;
 mod names;
 mod origin;
 mod pacing;
 mod pricing;
 mod process;
 mod rates;
+mod raw;
 mod readme;
 mod refusals;
 mod reload;
@@ -43,11 +47,14 @@ mod retention;
 mod rollover;
 mod rooms;
 mod scrape;
+mod shadow;
+mod shown;
 mod stage;
 mod starting;
 mod streams;
 mod tls;
 mod trip_point;
 mod turn_in_flight;
+mod upstreams;
 mod verify;
 mod wall_clock;

@@ -1,7 +1,8 @@
 //! What a refused client is told, and where else it is told.
 
 use crate::stage::{
-    AGENT, CHAT, MODEL_PATH, PROMPT, PROMPT_PATH, SALES_KEY, SUPPORT_KEY, Stage, series,
+    AGENT, CHAT, MODEL_PATH, PROMPT, PROMPT_PATH, SALES_KEY, SUPPORT_KEY, Stage, allocations,
+    series,
 };
 
 const KEY: (&str, &str) = ("Breakerbox-Key", SALES_KEY);
@@ -131,7 +132,7 @@ fn who_pays_must_be_clear() {
 
 #[test]
 fn shadow_mode_notes_and_lets_pass() {
-    let text = crate::stage::allocations("guide", "12").replace(
+    let text = allocations("guide", "12").replace(
         "name = \"sales\"\nshare",
         "name = \"sales\"\nenforce = false\nshare",
     );
@@ -176,10 +177,10 @@ fn our_headers_end_here_and_theirs_pass() {
 #[test]
 fn a_refusal_reaches_a_client_that_is_still_sending() {
     let stage = Stage::on_card("guide", "12_000");
-    let mut connection = crate::http::Connection::open(stage.proxy());
     let path = "/einstein/ai-agent/v1/sessions/s/messages"; // forwarded as it comes: not read ahead
     let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 60000\r\n\r\n");
     for round in 0..5 {
+        let mut connection = crate::http::Connection::open(stage.proxy());
         connection.send(head.as_bytes()).expect("send");
         for _ in 0..6 {
             std::thread::park_timeout(std::time::Duration::from_millis(5));
@@ -245,4 +246,95 @@ fn an_unreachable_upstream_costs_nothing() {
         (stage.team("sales", "used"), stage.team("sales", "reserved")),
         ("0".into(), "0".into())
     );
+}
+
+#[test]
+fn a_throttled_client_is_told_its_slot_and_counted() {
+    let text = allocations("guide", "240").replace(
+        "name = \"sales\"\nshare",
+        "name = \"sales\"\ntrip = \"50%\"\nshare",
+    );
+    let stage = Stage::start(&text); // 7 credits, throttled above 3.5
+    for _ in 0..3 {
+        assert_eq!(stage.post(MODEL_PATH, &[KEY], CHAT).status, 200);
+    }
+    let reply = stage.post(MODEL_PATH, &[KEY], CHAT);
+    assert_eq!(reply.refusal(), Some("throttled"));
+    let retry: i64 = reply
+        .header("retry-after")
+        .expect("seconds")
+        .parse()
+        .expect("a number");
+    let ends = reply.json()["breakerbox"]["ends"].clone();
+    let ends: jiff::Timestamp = ends.as_str().expect("an instant").parse().expect("a time");
+    let left = ends.duration_since(jiff::Timestamp::now()).as_secs();
+    assert!(
+        (retry - 2..=retry).contains(&left),
+        "the next slot, not the month's end: {ends}"
+    );
+    let name = "breakerbox_requests_total{team=\"sales\",operation=\"model.generate\",class=\"standard\",outcome=\"refused\"}";
+    assert_eq!(series(&stage.metrics(), name), "1", "{}", stage.metrics());
+}
+
+#[test]
+fn what_is_left_for_a_class_that_is_rejected_ends_at_the_trip_point() {
+    let stage = Stage::on_card("guide", "12_000"); // support: 250 credits, rejected above 225
+    let reply = stage.post(MODEL_PATH, &[("Breakerbox-Key", SUPPORT_KEY)], CHAT);
+    let left = reply.header("breakerbox-remaining").expect("remaining");
+    let left: i64 = left.parse().expect("whole credits");
+    assert!((223..=225).contains(&left), "{left}");
+}
+
+#[test]
+fn overage_is_no_part_of_what_was_used_of_the_contract() {
+    let text = allocations("guide", "12").replace("burst = ", "overage_cap = 100\nburst = ");
+    let stage = Stage::start(&text); // own, buffer and burst are each less than a session
+    let open = format!("/einstein/ai-agent/v1/agents/{AGENT}/sessions");
+    assert_eq!(stage.post(&open, &[KEY], "{}").status, 200);
+    let field = |name| stage.team("sales", name);
+    assert_eq!(
+        [field("used"), field("overage_used"), field("total_used")],
+        ["0", "2", "0"]
+    );
+}
+
+#[test]
+fn a_clients_tags_add_to_the_configured_ones_and_change_none() {
+    let text = allocations("guide", "12_000")
+        .replace("[\"project\"]", "[\"project\", \"phase\", \"site\"]")
+        .replace(
+            "name = \"sales\"\nshare",
+            "name = \"sales\"\nproject = \"own\"\nshare",
+        );
+    let stage = Stage::start(&text);
+    let tags = [
+        KEY,
+        ("Breakerbox-Tags", "project=atlas"),
+        ("Breakerbox-Tags", "phase=2, site=b"),
+        ("Breakerbox-Tags", "unknown=1"),
+    ];
+    assert_eq!(stage.post(MODEL_PATH, &tags, CHAT).status, 200);
+    let usage = |tag: &str| {
+        let rows = stage.ask(&format!("/api/v1/usage?group_by=tag:{tag}"));
+        rows[0][format!("tag:{tag}")].clone()
+    };
+    let soon = std::time::Duration::from_secs(5);
+    crate::stage::wait_for("booked", soon, || usage("project") == "own");
+    assert_eq!((usage("phase"), usage("site")), ("2".into(), "b".into()));
+    assert_eq!(usage("unknown"), "");
+}
+
+#[test]
+fn no_key_hash_is_told_by_a_reload() {
+    let stage = Stage::on_card("guide", "12_000");
+    let (old, new) = (
+        crate::stage::sha256(SALES_KEY),
+        crate::stage::sha256("another"),
+    );
+    let text = allocations("guide", "12_000").replace(&old, &new);
+    std::fs::write(stage.files.allocations(), text).expect("write");
+    let reply = crate::http::call(stage.admin(), "POST", "/api/v1/config/reload", &[], "");
+    let told = reply.text();
+    assert!(reply.status == 200 && told.contains("sales-key"), "{told}");
+    assert!(!told.contains(&old) && !told.contains(&new), "{told}");
 }

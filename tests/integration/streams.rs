@@ -1,46 +1,14 @@
 //! Streams: byte for byte, event by event, and over when either side leaves.
 
+use std::io::Write;
 use std::time::Duration;
 
 use crate::http::Connection;
-use crate::stage::{SALES_KEY, Stage, any_port, wait_for};
+use crate::raw::{gateway_before, in_pieces, read_head, upstream};
+use crate::stage::{SALES_KEY, Stage, wait_for};
 
 const KEY: (&str, &str) = ("Breakerbox-Key", SALES_KEY);
 const TURN: &str = r#"{"message":{"sequenceId":1,"type":"Text","text":"Hello"}}"#;
-
-/// An upstream that answers its one request with these pieces, each as soon as it is there.
-fn upstream(pieces: impl Iterator<Item = Vec<u8>> + Send + 'static) -> std::net::SocketAddr {
-    let listener = std::net::TcpListener::bind(any_port()).expect("bind");
-    let address = listener.local_addr().expect("address");
-    std::thread::spawn(move || {
-        use std::io::{Read, Write};
-        let (mut stream, _) = listener.accept().expect("accept");
-        let mut seen = Vec::new();
-        let mut buffer = [0; 4096];
-        while !seen.windows(4).any(|window| window == b"\r\n\r\n") {
-            let read = stream.read(&mut buffer).expect("read");
-            seen.extend_from_slice(&buffer[..read]);
-        }
-        for piece in pieces {
-            stream.write_all(&piece).expect("write");
-        }
-    });
-    address
-}
-
-fn gateway_before(
-    salesforce: std::net::SocketAddr,
-) -> (crate::stage::Files, breakerbox::gateway::Gateway) {
-    let files =
-        crate::stage::Files::write(salesforce, &crate::stage::allocations("guide", "12_000"));
-    let start = breakerbox::gateway::Start {
-        sources: breakerbox::config::load::Sources::new(files.config()),
-        connector: breakerbox::gateway::ConnectorChoice::Platform,
-    };
-    let gateway =
-        breakerbox::gateway::Gateway::start(start).unwrap_or_else(|error| panic!("{error}"));
-    (files, gateway)
-}
 
 #[test]
 fn a_stream_is_byte_identical_whatever_its_pieces() {
@@ -58,7 +26,7 @@ fn a_stream_is_byte_identical_whatever_its_pieces() {
             .chain(chunks)
             .chain([b"0\r\n\r\n".to_vec()])
             .collect();
-        let (_files, gateway) = gateway_before(upstream(pieces.into_iter()));
+        let (_files, gateway) = gateway_before(in_pieces(pieces, Duration::ZERO), "");
         let path = "/einstein/ai-agent/v1/sessions/s/messages/stream";
         let reply = crate::http::call(gateway.proxy, "POST", path, &[KEY], TURN);
         assert_eq!(
@@ -74,8 +42,14 @@ fn a_stream_is_byte_identical_whatever_its_pieces() {
 /// The next event is sent only after the last one arrived: one that was held back would be waited for in vain.
 #[test]
 fn an_event_leaves_as_soon_as_it_arrives() {
-    let (send, pieces) = std::sync::mpsc::channel();
-    let (_files, gateway) = gateway_before(upstream(pieces.into_iter()));
+    let (send, pieces) = std::sync::mpsc::channel::<Vec<u8>>();
+    let salesforce = upstream(move |mut stream| {
+        read_head(&mut stream);
+        for piece in &pieces {
+            stream.write_all(&piece).expect("write");
+        }
+    });
+    let (_files, gateway) = gateway_before(salesforce, "");
     let mut connection = Connection::open(gateway.proxy);
     let path = "/einstein/ai-agent/v1/sessions/s/messages/stream";
     connection.ask("POST", path, &[KEY], TURN).expect("send");

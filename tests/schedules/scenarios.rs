@@ -249,7 +249,7 @@ impl Ground {
             Err(Denied::GrantShort) => Verdict::GrantShort,
             Err(Denied::Budget { refusal, .. }) if enforced => Verdict::Refused(refusal),
             Err(Denied::Budget { refusal, .. }) => {
-                match self.books.reserve_unlimited(team, pool, &ask, nothing) {
+                match self.books.reserve_unlimited(team.0, pool, &ask, nothing) {
                     Ok(reservation) => Verdict::Noted(take(reservation), refusal),
                     Err(_) => Verdict::GrantShort,
                 }

@@ -149,12 +149,10 @@ impl Scene {
         loop {
             seconds.tick().await;
             let snapshot = self.control.shared.snapshot.load_full();
-            let alerts = self
-                .control
-                .shared
-                .ledger
-                .alerts(snapshot.live.books.period.name);
-            for alert in alerts.unwrap_or_default() {
+            let ledger = &self.control.shared.ledger;
+            let alerts = ledger.alerts(snapshot.live.books.period.name).await;
+            let (levels, _hours) = alerts.unwrap_or_default();
+            for alert in levels {
                 if told.insert((alert.team, alert.percent_bp)) {
                     print(&self.alert(&alert));
                 }

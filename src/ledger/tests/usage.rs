@@ -1,6 +1,7 @@
 //! Usage as reports ask for it: by whatever it was recorded under, and on the day it was in the pool's zone.
 
 use super::*;
+use crate::ledger::periods::AllocationFact;
 use crate::ledger::query::Dimension;
 
 /// What a question gets, as `key key: credits`.
@@ -10,7 +11,8 @@ fn ask(ledger: &Ledger, query: UsageQuery, group_by: &[&str]) -> Vec<String> {
         group_by: group_by.collect(),
         ..query
     };
-    let rows = ledger.usage(&query).unwrap().into_iter();
+    let rows = answered(ledger.usage(query, |rows| rows)).unwrap();
+    let rows = rows.into_iter();
     rows.map(|row| format!("{}: {}", row.keys.join(" "), row.credits.micros()))
         .collect()
 }
@@ -35,9 +37,13 @@ fn usage_is_summed_by_what_is_asked_for() {
         allocation: micros(1),
         tags: r#"{"cost_center":"4100"}"#.into(),
     };
-    ledger
-        .record_allocations(period().name, &[facts], clock::now(), "test")
-        .unwrap();
+    let change = AllocationChange {
+        new_teams: Vec::new(),
+        facts: vec![facts],
+        at: clock::now(),
+        config_hash: "test".to_owned(),
+    };
+    ledger.record_allocations(period().name, change).unwrap();
     let mut sink = ledger.sink(0);
     sink.push(event(team, 5));
     sink.push(Event {

@@ -51,10 +51,7 @@ impl Ticket {
                     .books
                     .settle(&team.books, reservation, credits);
                 if credits > estimate {
-                    self.held
-                        .live
-                        .books
-                        .show(&team.books, &team.limits, &self.held.pool);
+                    self.held.live.books.show(&team.books);
                 }
             }
         }

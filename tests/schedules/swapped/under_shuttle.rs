@@ -10,9 +10,11 @@ pub mod budget {
     pub mod books;
     pub mod breaker;
     pub mod credits;
+    pub mod limits;
     pub mod model;
     pub mod operation;
     pub mod percent;
     pub mod period;
     pub mod reservation;
+    mod show;
 }
