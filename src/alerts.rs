@@ -20,6 +20,7 @@ use crate::ledger::Ledger;
 use crate::ledger::alerts::{AlertRow, Level};
 use crate::ledger::event::TeamId;
 use crate::ledger::hour_alerts::HourAlertRow;
+use crate::ledger::overrides::Hold;
 use crate::proxy::sessions::Sessions;
 use crate::proxy::snapshot::{Snapshot, TeamEntry, UNATTRIBUTED};
 
@@ -227,11 +228,14 @@ fn levels<'s>(
     settled.chain([(Level::Critical, trip)])
 }
 
-/// What the team's figures call for: settled credits for the configured levels, the open breaker for the last.
+/// What the team's figures call for: settled credits for the configured levels, the open breaker for the last. One
+/// that a person holds open raises nothing: the alert is left for when it trips.
 fn due(snapshot: &Snapshot, team: &TeamEntry) -> Vec<(Level, Percent)> {
     let (used, allocation) = (team.books.own.figures().settled, team.limits.allocation);
-    let is_open =
-        team.books.shown.get() > Breaker::Closed && team.books.own.committed() > MicroCredits::ZERO;
+    let is_held_open = team.held.is_some_and(|held| held.hold == Hold::Open);
+    let is_open = team.books.shown.get() > Breaker::Closed
+        && team.books.own.committed() > MicroCredits::ZERO
+        && !is_held_open;
     let is_due = |level: Level, percent: Percent| match level {
         Level::Critical => is_open,
         Level::Info | Level::Warning => {

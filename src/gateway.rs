@@ -3,13 +3,19 @@
 //! Used by `serve`, `demo` and tests alike.
 
 pub mod build;
+mod changing;
 pub mod conservation;
 pub mod control;
 mod fuses;
 mod index;
+mod limits;
+pub mod offline;
+pub mod overrides;
 mod owner;
 pub mod periods;
 mod reload;
+mod status;
+pub mod why;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -24,12 +30,14 @@ use tokio::sync::watch as wanted;
 
 use self::build::{BuildError, Builder};
 use self::control::Control;
+use self::overrides::Overrides;
 use self::periods::PeriodClock;
 use crate::admin;
 use crate::clock;
-use crate::config::checked::Listen;
+use crate::config::checked::{Checked, Listen};
 use crate::config::faults::Faults;
 use crate::config::load::{self, Files, Sources};
+use crate::ledger::event::TeamId;
 use crate::ledger::{Ledger, LedgerError, Lock, OpenError};
 use crate::proxy::connect::Connector;
 use crate::proxy::counters::WorkerCounters;
@@ -37,6 +45,7 @@ use crate::proxy::decision::DecisionRings;
 use crate::proxy::desk::Shared;
 use crate::proxy::idempotency::Idempotency;
 use crate::proxy::sessions::Sessions;
+use crate::proxy::snapshot::Snapshot;
 use crate::proxy::turns::Turns;
 use crate::proxy::worker::{self, Wanted, WorkerStart};
 
@@ -129,11 +138,7 @@ impl Gateway {
         report_restart(&restart);
         let checked = Arc::new(checked);
         let mut clock = PeriodClock::new(&ledger, restart.last_write, now);
-        let calendar = checked.allocations.pool.calendar.clone();
-        let period = clock.current(&calendar, now).ok_or(StartError::NoPeriod)?;
-        let mut builder = Builder::new(ledger.clone(), count);
-        let snapshot = builder.build(checked, &period, None, clock.latest(now))?;
-        let grown = builder.in_force(&snapshot);
+        let (builder, snapshot, grown) = begin(&ledger, checked, &mut clock, count)?;
         let shared = Arc::new(Shared {
             presences: ArcSwap::from_pointee(builder.presences()),
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
@@ -163,11 +168,10 @@ impl Gateway {
             health_listener,
         } = bound;
         let (wanted, workers) = spawn_workers(&shared, listeners, &connector)?;
-        let metrics = listen.health_metrics;
         let served = Listeners {
             admin: admin_listener,
             health: health_listener,
-            metrics,
+            metrics: listen.health_metrics,
         };
         let threads = vec![
             spawn("control", &control, owner.run())?,
@@ -266,6 +270,25 @@ fn connector(choice: ConnectorChoice) -> io::Result<Connector> {
     }
 }
 
+/// The first snapshot, in force and written down; with it, the teams that have more than when the last process ended.
+fn begin(
+    ledger: &Ledger,
+    checked: Arc<Checked>,
+    clock: &mut PeriodClock,
+    workers: usize,
+) -> Result<(Builder, Snapshot, Vec<TeamId>), StartError> {
+    let now = clock::now();
+    let period = clock.current(&checked.allocations.pool.calendar, now);
+    let period = period.ok_or(StartError::NoPeriod)?;
+    let mut builder = Builder::new(ledger.clone(), workers);
+    builder.overrides = Overrides::restored(ledger.open_overrides()?);
+    let now = clock.latest(now);
+    let snapshot = builder.build(checked, &period, None, now)?;
+    let grown = builder.in_force(&snapshot);
+    ledger.config_used(changing::used(&snapshot), now)?;
+    Ok((builder, snapshot, grown))
+}
+
 /// 0 is one per core.
 fn worker_count(configured: usize) -> usize {
     match configured {
@@ -347,7 +370,10 @@ fn spawn(
 async fn serve_admin(control: Arc<Control>, listeners: Listeners) {
     let serve = |listener: StdListener, router: axum::Router| async move {
         let served = match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => axum::serve(listener, router).await,
+            Ok(listener) => {
+                let service = router.into_make_service_with_connect_info::<SocketAddr>();
+                axum::serve(listener, service).await
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = served {

@@ -6,6 +6,7 @@
 
 mod adopt;
 pub mod alerts;
+pub mod audit;
 pub mod backup;
 mod batch;
 mod booking;
@@ -25,6 +26,7 @@ pub mod idempotency;
 pub mod live;
 mod lock;
 mod mark;
+pub mod overrides;
 pub mod periods;
 mod private;
 pub mod query;
@@ -41,11 +43,13 @@ mod sqlite;
 mod start_clock;
 pub mod stored;
 pub mod totals;
+pub mod trace;
+pub mod unlocked;
 pub mod verify;
 pub mod wall_clock;
 mod writer;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -221,6 +225,11 @@ impl Ledger {
     /// When it cannot be.
     pub fn team(&self, name: &str) -> Result<TeamId, LedgerError> {
         self.ask(|reply| Command::Team(name.to_owned(), reply))
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.0.path
     }
 
     /// All teams, by number.

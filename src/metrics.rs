@@ -3,6 +3,7 @@
 //! Nothing is registered or looked up on the request path. Label values come from the configuration and from
 //! fixed tables, never from a request.
 
+mod decided;
 mod family;
 
 use std::sync::Arc;
@@ -75,6 +76,7 @@ impl Collector for AtScrape {
         self.traffic(&mut families);
         teams(&mut families, &snapshot);
         pool(&mut families, &snapshot);
+        decided::overrides(&mut families, &snapshot);
         self.workers(&mut families);
         self.ledger(&mut families);
         self.process(&mut families);

@@ -9,7 +9,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::problem;
+use super::asked::stopping;
+use super::mode;
 use crate::gateway::control::{Control, Reloaded};
 
 /// The configuration in force, and the last one that was rejected. No key hash is told.
@@ -31,7 +32,8 @@ pub(super) async fn show(State(control): State<Arc<Control>>) -> Response {
         "last_rejected": status.last_rejected,
         "warnings": status.warnings,
         "rate_card": snapshot.card.name,
-        "enforce": snapshot.checked.gateway.mode.enforce,
+        "enforce": snapshot.enforce,
+        "mode": mode::of(&snapshot),
         "teams": allocations.teams.iter().map(|team| &team.name).collect::<Vec<_>>(),
         "keys": keys,
         "named": allocations.named.len(),
@@ -57,6 +59,6 @@ pub(super) async fn reload(
             let body = json!({ "result": "rejected", "faults": faults });
             (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
         }
-        None => problem(StatusCode::SERVICE_UNAVAILABLE, "the process is stopping"),
+        None => stopping(),
     }
 }

@@ -6,11 +6,13 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 
+use super::mode;
 use super::money::PercentOf;
 use crate::budget::allocation;
 use crate::budget::credits::MicroCredits;
 use crate::gateway::control::Control;
 use crate::ledger::live::Sums;
+use crate::ledger::overrides::Funded;
 
 /// The contract and the running period. Credits are exact decimals.
 #[derive(Debug, Serialize)]
@@ -29,6 +31,8 @@ pub(super) struct PoolStatus {
     carry_over: &'static str,
     /// What teams left of the period before.
     carried: MicroCredits,
+    /// What overrides added to the month, out of the contract year.
+    by_override: MicroCredits,
     /// All teams' own and buffer, settled.
     used: MicroCredits,
     /// All teams' own and buffer, in flight.
@@ -36,7 +40,9 @@ pub(super) struct PoolStatus {
     percent: PercentOf,
     breaker: &'static str,
     trip: String,
+    /// What is in it, without what overrides gave to teams.
     buffer: MicroCredits,
+    buffer_given: MicroCredits,
     buffer_used: MicroCredits,
     burst: MicroCredits,
     burst_used: MicroCredits,
@@ -48,6 +54,7 @@ pub(super) struct PoolStatus {
     unassigned: MicroCredits,
     rate_card: String,
     enforce: bool,
+    mode: mode::Mode,
 }
 
 #[derive(Debug, Serialize)]
@@ -78,12 +85,14 @@ pub(super) async fn show(State(control): State<Arc<Control>>) -> Json<PoolStatus
         allocation: limits.month,
         carry_over: pool.carry_over.name(),
         carried: carried.sum::<Option<_>>().unwrap_or(MicroCredits::MAX),
+        by_override: snapshot.given(Funded::Annual),
         used: sums.used,
         reserved: sums.reserved,
         percent: PercentOf::new(books.pool.committed(), limits.month),
         breaker: books.shown.get().name(),
         trip: limits.trip.to_string(),
         buffer: limits.buffer,
+        buffer_given: snapshot.given(Funded::Buffer),
         buffer_used: sums.buffer,
         burst: limits.burst,
         burst_used: sums.burst,
@@ -92,6 +101,7 @@ pub(super) async fn show(State(control): State<Arc<Control>>) -> Json<PoolStatus
         year_committed: books.year.committed.committed(),
         unassigned: split.map(|split| split.unassigned).unwrap_or_default(),
         rate_card: snapshot.card.name.clone(),
-        enforce: snapshot.checked.gateway.mode.enforce,
+        enforce: snapshot.enforce,
+        mode: mode::of(&snapshot),
     })
 }

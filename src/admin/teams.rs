@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::money::PercentOf;
-use super::problem;
+use super::{overrides, problem};
 use crate::budget::credits::MicroCredits;
 use crate::budget::fuse;
 use crate::budget::operation::Class;
@@ -28,6 +28,8 @@ struct TeamStatus {
     allocation: MicroCredits,
     /// The part of it that it left over of the period before.
     carried: MicroCredits,
+    /// The part of it that overrides gave.
+    by_override: MicroCredits,
     /// Own credits settled, imported ones included.
     used: MicroCredits,
     /// Own credits in flight.
@@ -37,6 +39,8 @@ struct TeamStatus {
     /// `100 * (used + reserved) / allocation`, two decimals, rounded down.
     percent: PercentOf,
     breaker: &'static str,
+    /// `open` or `closed` where a person holds it.
+    held: Option<&'static str>,
     buffer_used: MicroCredits,
     burst_used: MicroCredits,
     overage_used: MicroCredits,
@@ -51,6 +55,8 @@ struct TeamStatus {
     period_start: String,
     period_end: String,
     tags: Tags,
+    /// Those in force.
+    overrides: Vec<overrides::Told>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fuse: Option<FuseStatus>,
 }
@@ -68,12 +74,15 @@ struct FuseStatus {
 }
 
 pub(super) async fn list(State(control): State<Arc<Control>>) -> Response {
-    let snapshot = control.shared.snapshot.load_full();
+    let (snapshot, names) = (
+        control.shared.snapshot.load_full(),
+        control.shared.ledger.teams(),
+    );
     let teams: Vec<_> = snapshot
         .teams
         .iter()
         .filter(|team| is_shown(team))
-        .map(|t| status(&snapshot, t))
+        .map(|team| status(&snapshot, team, &names))
         .collect();
     Json(teams).into_response()
 }
@@ -84,7 +93,10 @@ pub(super) async fn show(
 ) -> Response {
     let snapshot = control.shared.snapshot.load_full();
     match snapshot.teams.iter().find(|team| *team.name == *name) {
-        Some(team) => Json(status(&snapshot, team)).into_response(),
+        Some(team) => {
+            let names = control.shared.ledger.teams();
+            Json(status(&snapshot, team, &names)).into_response()
+        }
         None => problem(
             StatusCode::NOT_FOUND,
             "no team of this name is configured; see /api/v1/teams",
@@ -97,7 +109,7 @@ fn is_shown(team: &TeamEntry) -> bool {
     &*team.name != UNATTRIBUTED || !team.books.own.committed().is_zero()
 }
 
-fn status(snapshot: &Snapshot, team: &TeamEntry) -> TeamStatus {
+fn status(snapshot: &Snapshot, team: &TeamEntry, names: &[String]) -> TeamStatus {
     let (own, period) = (team.books.own.figures(), &snapshot.live.books.period);
     let settled = |account: &crate::budget::account::Account| account.figures().settled;
     let (buffer, burst) = (settled(&team.books.buffer), settled(&team.books.burst));
@@ -108,11 +120,13 @@ fn status(snapshot: &Snapshot, team: &TeamEntry) -> TeamStatus {
         period: period.name.to_string(),
         allocation: team.limits.allocation,
         carried: snapshot.live.carried_by(team.id),
+        by_override: team.by_override,
         used: own.settled,
         reserved: own.reserved(),
         total_used: total.unwrap_or(MicroCredits::MAX),
         percent: PercentOf::new(own.committed, team.limits.allocation),
         breaker: team.books.shown.get().name(),
+        held: team.held.map(|held| held.hold.name()),
         buffer_used: buffer,
         burst_used: burst,
         overage_used: settled(&team.books.overage),
@@ -126,6 +140,7 @@ fn status(snapshot: &Snapshot, team: &TeamEntry) -> TeamStatus {
         period_end: period.end.to_string(),
         tags: configured.map(|team| team.tags.clone()).unwrap_or_default(),
         fuse: fuse(snapshot, team),
+        overrides: overrides::in_force(snapshot, team.id, names),
     }
 }
 

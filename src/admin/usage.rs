@@ -6,13 +6,10 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::problem;
-use crate::config::units;
+use super::{asked, problem};
 use crate::gateway::control::Control;
 use crate::ledger::LedgerError;
 use crate::ledger::query::{Dimension, UsageQuery, UsageRow};
@@ -54,7 +51,7 @@ fn query(control: &Control, asked: &Asked) -> Result<UsageQuery, String> {
     let zone = snapshot.checked.allocations.pool.calendar.zone().clone();
     let at = |text: &Option<String>| match text.as_deref() {
         None | Some("") => Ok(None),
-        Some(text) => instant(text, &zone).map(Some),
+        Some(text) => asked::instant(text, &zone).map(Some),
     };
     let (from, to) = (at(&asked.from)?, at(&asked.to)?);
     let running = snapshot.live.books.period;
@@ -79,14 +76,6 @@ fn query(control: &Control, asked: &Asked) -> Result<UsageQuery, String> {
         group_by: dimensions.collect::<Result<_, _>>()?,
         zone,
     })
-}
-
-/// An instant, or a day or time of day in the pool's zone.
-fn instant(text: &str, zone: &TimeZone) -> Result<Timestamp, String> {
-    // A plus in a query string is a space.
-    let at = units::instant(&text.replace(' ', "+"), zone);
-    at.or_else(|_| units::instant(text, zone))
-        .map_err(|wrong| format!("{text:?} is {wrong}"))
 }
 
 fn told(row: UsageRow, dimensions: &[Dimension]) -> Value {

@@ -30,7 +30,8 @@ pub struct Line {
 
 impl Line {
     fn fits(&self, estimate: MicroCredits) -> bool {
-        fits(self.committed, estimate, self.limit)
+        let sum = self.committed.checked_add(estimate);
+        sum.is_some_and(|sum| sum <= self.limit)
     }
 }
 
@@ -108,6 +109,60 @@ pub struct Plan {
     pub needs_slot: bool,
 }
 
+/// What a rule compares the estimate with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// The team's trip point.
+    TeamTrip,
+    /// The team's pacing line.
+    PacingLine,
+    /// The team's allocation.
+    Allocation,
+    /// The central buffer.
+    Buffer,
+    /// The team's part of the central buffer.
+    TeamBuffer,
+    /// The month's burst.
+    Burst,
+    /// The contract year's overage.
+    Overage,
+    /// The contract year.
+    Year,
+    /// The main breaker's trip point.
+    PoolTrip,
+    /// The month's pool.
+    Month,
+}
+
+impl Rule {
+    /// The limit's name in decision records and in `explain`.
+    pub const fn limit(self) -> &'static str {
+        match self {
+            Self::TeamTrip => "team trip point",
+            Self::PacingLine => "pacing line",
+            Self::Allocation => "team allocation",
+            Self::Buffer => "central buffer",
+            Self::TeamBuffer => "team's part of the buffer",
+            Self::Burst => "burst",
+            Self::Overage => "overage",
+            Self::Year => "contract year",
+            Self::PoolTrip => "pool trip point",
+            Self::Month => "month's pool",
+        }
+    }
+}
+
+/// One comparison, as it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compared {
+    /// With what.
+    pub rule: Rule,
+    /// What is committed, and the most that may be.
+    pub line: Line,
+    /// Whether the estimate fits beside it.
+    pub fits: bool,
+}
+
 /// Judges one request against the numbers as they stand.
 ///
 /// A throttle slot is not taken here; the plan says whether one is needed.
@@ -115,15 +170,24 @@ pub struct Plan {
 /// # Errors
 /// The first rule that fails, in the order team, pool.
 pub fn decide(view: &View) -> Result<Plan, BudgetRefusal> {
+    decide_noting(view, |_| {})
+}
+
+/// The same, telling each comparison as it is made: how `explain` shows what a request would be judged by.
+///
+/// # Errors
+/// As [`decide`].
+pub fn decide_noting(view: &View, note: impl FnMut(Compared)) -> Result<Plan, BudgetRefusal> {
     if view.estimate.is_zero() {
         return Ok(unlimited_own()); // free: never refused for budget
     }
+    let mut judge = Judge { view, note };
     let plan = match view.class {
-        Class::Background => background(view),
-        Class::Standard => standard(view),
-        Class::Critical => critical(view),
+        Class::Background => judge.background(),
+        Class::Standard => judge.standard(),
+        Class::Critical => judge.critical(),
     }?;
-    within_pool(view, plan)
+    judge.within_pool(plan)
 }
 
 /// The plan of a request that is charged to own whatever the limits say: free calls and shadow mode.
@@ -138,78 +202,115 @@ pub const fn unlimited_own() -> Plan {
     }
 }
 
-fn background(view: &View) -> Result<Plan, BudgetRefusal> {
-    if fits(view.own.committed, view.estimate, view.own_trip_at) {
-        Ok(own(view, view.own_trip_at, false))
-    } else {
-        Err(BudgetRefusal::TeamBreakerOpen)
-    }
+/// The rules over one view.
+struct Judge<'v, N> {
+    view: &'v View,
+    note: N,
 }
 
-fn standard(view: &View) -> Result<Plan, BudgetRefusal> {
-    if fits(view.own.committed, view.estimate, view.own_trip_at) {
-        return Ok(own(view, view.own_trip_at, false));
+impl<N: FnMut(Compared)> Judge<'_, N> {
+    fn fits(&mut self, rule: Rule, line: Line) -> bool {
+        let fits = line.fits(self.view.estimate);
+        (self.note)(Compared { rule, line, fits });
+        fits
     }
-    if !view.own.fits(view.estimate) {
-        return Err(BudgetRefusal::TeamExhausted);
+
+    fn below_trip(&mut self) -> bool {
+        let limit = self.view.own_trip_at;
+        let line = Line {
+            limit,
+            ..self.view.own
+        };
+        self.fits(Rule::TeamTrip, line)
     }
-    if view.continued {
-        return Ok(own(view, view.own.limit, false));
-    }
-    match view.on_trip {
-        OnTrip::Throttle => Ok(own(view, view.own.limit, true)),
-        OnTrip::Reject => Err(BudgetRefusal::TeamBreakerOpen),
-        OnTrip::Pace if fits(view.own.committed, view.estimate, view.paced_to) => {
-            // A line above the allocation would be a fault: it must not pass it.
-            Ok(own(view, view.paced_to.min(view.own.limit), false))
+
+    fn background(&mut self) -> Result<Plan, BudgetRefusal> {
+        if self.below_trip() {
+            Ok(own(self.view, self.view.own_trip_at, false))
+        } else {
+            Err(BudgetRefusal::TeamBreakerOpen)
         }
-        OnTrip::Pace => Err(BudgetRefusal::Throttled),
     }
-}
 
-fn critical(view: &View) -> Result<Plan, BudgetRefusal> {
-    let e = view.estimate;
-    if view.own.fits(e) {
-        Ok(own(view, view.own.limit, false))
-    } else if view.buffer.fits(e) && view.team_buffer.fits(e) {
-        Ok(shared(
-            view,
-            Source::Buffer,
-            view.team_buffer.limit,
-            view.buffer.limit,
-        ))
-    } else if view.burst.fits(e) {
-        Ok(shared(
-            view,
-            Source::Burst,
-            MicroCredits::MAX,
-            view.burst.limit,
-        ))
-    } else if view.overage.fits(e) {
-        Ok(overage(view))
-    } else {
-        Err(BudgetRefusal::TeamExhausted)
+    fn standard(&mut self) -> Result<Plan, BudgetRefusal> {
+        let view = self.view;
+        if self.below_trip() {
+            return Ok(own(view, view.own_trip_at, false));
+        }
+        if !self.fits(Rule::Allocation, view.own) {
+            return Err(BudgetRefusal::TeamExhausted);
+        }
+        if view.continued {
+            return Ok(own(view, view.own.limit, false));
+        }
+        match view.on_trip {
+            OnTrip::Throttle => Ok(own(view, view.own.limit, true)),
+            OnTrip::Reject => Err(BudgetRefusal::TeamBreakerOpen),
+            OnTrip::Pace => {
+                let limit = view.paced_to;
+                match self.fits(Rule::PacingLine, Line { limit, ..view.own }) {
+                    // A line above the allocation would be a fault: it must not pass it.
+                    true => Ok(own(view, limit.min(view.own.limit), false)),
+                    false => Err(BudgetRefusal::Throttled),
+                }
+            }
+        }
     }
-}
 
-/// Step 2: the contract year for every class, then the month's pool for all but critical.
-fn within_pool(view: &View, plan: Plan) -> Result<Plan, BudgetRefusal> {
-    if plan.source == Source::Overage {
-        return Ok(plan);
+    fn critical(&mut self) -> Result<Plan, BudgetRefusal> {
+        let view = self.view;
+        if self.fits(Rule::Allocation, view.own) {
+            Ok(own(view, view.own.limit, false))
+        } else if self.fits(Rule::Buffer, view.buffer)
+            && self.fits(Rule::TeamBuffer, view.team_buffer)
+        {
+            Ok(shared(
+                view,
+                Source::Buffer,
+                view.team_buffer.limit,
+                view.buffer.limit,
+            ))
+        } else if self.fits(Rule::Burst, view.burst) {
+            Ok(shared(
+                view,
+                Source::Burst,
+                MicroCredits::MAX,
+                view.burst.limit,
+            ))
+        } else if self.fits(Rule::Overage, view.overage) {
+            Ok(overage(view))
+        } else {
+            Err(BudgetRefusal::TeamExhausted)
+        }
     }
-    if !view.year.fits(view.estimate) {
-        return match view.class {
-            Class::Critical if view.overage.fits(view.estimate) => Ok(overage(view)),
-            Class::Critical | Class::Standard | Class::Background => {
+
+    /// Step 2: the contract year for every class, then the month's pool for all but critical.
+    fn within_pool(&mut self, plan: Plan) -> Result<Plan, BudgetRefusal> {
+        let view = self.view;
+        if plan.source == Source::Overage {
+            return Ok(plan);
+        }
+        if !self.fits(Rule::Year, view.year) {
+            return match view.class {
+                Class::Critical if self.fits(Rule::Overage, view.overage) => Ok(overage(view)),
+                Class::Critical | Class::Standard | Class::Background => {
+                    Err(BudgetRefusal::PoolExhausted)
+                }
+            };
+        }
+        let below_trip = Line {
+            limit: view.pool_trip_at,
+            ..view.pool
+        };
+        match view.class {
+            Class::Background if !self.fits(Rule::PoolTrip, below_trip) => {
+                Err(BudgetRefusal::PoolBreakerOpen)
+            }
+            Class::Standard if !self.fits(Rule::Month, view.pool) => {
                 Err(BudgetRefusal::PoolExhausted)
             }
-        };
-    }
-    let pool_fits = |limit| fits(view.pool.committed, view.estimate, limit);
-    match view.class {
-        Class::Background if !pool_fits(view.pool_trip_at) => Err(BudgetRefusal::PoolBreakerOpen),
-        Class::Standard if !pool_fits(view.pool.limit) => Err(BudgetRefusal::PoolExhausted),
-        Class::Critical | Class::Standard | Class::Background => Ok(plan),
+            Class::Critical | Class::Standard | Class::Background => Ok(plan),
+        }
     }
 }
 
@@ -250,10 +351,4 @@ fn counts_in_pool(source: Source, ceiling: MicroCredits) -> Option<MicroCredits>
         Source::Own | Source::Buffer => Some(ceiling),
         Source::Burst | Source::Overage => None,
     }
-}
-
-fn fits(committed: MicroCredits, estimate: MicroCredits, limit: MicroCredits) -> bool {
-    committed
-        .checked_add(estimate)
-        .is_some_and(|sum| sum <= limit)
 }

@@ -121,11 +121,18 @@ impl Shown {
         self.limit.store(marks.limit.micros(), Ordering::SeqCst);
         let grew = marks.limit > before.limit;
         if grew || marks.trip_at > before.trip_at {
-            self.state
-                .store(code(marks.at(committed)), Ordering::SeqCst);
+            self.recompute(committed);
+        } else {
+            self.follow(committed);
         }
-        self.follow(committed);
         grew
+    }
+
+    /// Moves to what `committed` means, better or worse.
+    pub fn recompute(&self, committed: MicroCredits) {
+        let state = self.marks().at(committed);
+        self.state.store(code(state), Ordering::SeqCst);
+        self.follow(committed);
     }
 
     /// Moves to what `committed` means, if that is worse.

@@ -4,9 +4,10 @@
 //! as long as the rate stays the same, so that a reload is no way to get a slot.
 
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use governor::clock::{Clock, DefaultClock};
+use governor::clock::{Clock, DefaultClock, Reference};
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
@@ -16,6 +17,9 @@ use governor::{Quota, RateLimiter};
 pub struct Throttle<C: Clock = DefaultClock> {
     per_minute: NonZeroU32,
     clock: C,
+    made: C::Instant,
+    /// Nanoseconds from `made` to when the next slot is free; only to be looked at.
+    free_at_ns: AtomicU64,
     limiter: RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<C::Instant>>,
 }
 
@@ -37,6 +41,8 @@ impl<C: Clock + Clone> Throttle<C> {
         let limiter = RateLimiter::direct_with_clock(quota, clock.clone());
         Self {
             per_minute,
+            made: clock.now(),
+            free_at_ns: AtomicU64::new(0),
             clock,
             limiter,
         }
@@ -49,7 +55,27 @@ impl<C: Clock + Clone> Throttle<C> {
     pub fn take(&self) -> Result<(), Duration> {
         self.limiter
             .check()
-            .map_err(|until| until.wait_time_from(self.clock.now()))
+            .map_err(|until| until.wait_time_from(self.clock.now()))?;
+        let spacing_ns = 60_000_000_000_u64.div_euclid(u64::from(self.per_minute.get()));
+        let free_at_ns = self.since_made_ns().saturating_add(spacing_ns);
+        self.free_at_ns.store(free_at_ns, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// What [`Throttle::take`] would say, without taking: for whoever only asks.
+    ///
+    /// # Errors
+    /// The time until a slot is free.
+    pub fn look(&self) -> Result<(), Duration> {
+        let free_at_ns = self.free_at_ns.load(Ordering::Relaxed);
+        match free_at_ns.checked_sub(self.since_made_ns()) {
+            None | Some(0) => Ok(()),
+            Some(wait_ns) => Err(Duration::from_nanos(wait_ns)),
+        }
+    }
+
+    fn since_made_ns(&self) -> u64 {
+        self.clock.now().duration_since(self.made).as_u64()
     }
 
     /// The configured rate.
@@ -69,7 +95,9 @@ mod tests {
         let clock = FakeRelativeClock::default();
         let throttle = Throttle::with_clock(NonZeroU32::new(6).unwrap(), clock.clone());
         let check = |want: Result<(), u64>| {
-            assert_eq!(throttle.take(), want.map_err(Duration::from_secs));
+            let want = want.map_err(Duration::from_secs);
+            assert_eq!(throttle.look(), want, "looking takes nothing");
+            assert_eq!(throttle.take(), want);
         };
         check(Ok(()));
         check(Err(10));

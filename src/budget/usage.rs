@@ -16,7 +16,7 @@ pub struct Usage {
 }
 
 /// Bytes that make a token where nobody counted them (design.md, section 8).
-const BYTES_PER_TOKEN: u64 = 4;
+pub const BYTES_PER_TOKEN: u64 = 4;
 
 /// Tokens of so many bytes of text, rounded up.
 pub const fn tokens_of(bytes: u64) -> u64 {

@@ -1,5 +1,6 @@
 //! `breakerbox ledger`.
 
+mod audit;
 mod backup;
 mod correct;
 mod export;
@@ -32,6 +33,8 @@ enum LedgerCommand {
     Verify(verify::VerifyArgs),
     /// Every event of a time, one line each: CSV, or CloudEvents as JSON lines.
     Export(export::ExportArgs),
+    /// Who decided what, when and why: overrides, mode, corrections, clocks, configurations.
+    Audit(audit::AuditArgs),
     /// Say what an event shall have cost: by a line of its own, never by changing what was written.
     Correct(correct::CorrectArgs),
     /// Copy the ledger into a folder, beside a running `serve` or without one, and check the copy.
@@ -73,6 +76,7 @@ pub fn run(args: &LedgerArgs) -> ExitCode {
     let done = match &args.command {
         LedgerCommand::Verify(args) => verify::run(args),
         LedgerCommand::Export(args) => export::run(args),
+        LedgerCommand::Audit(args) => audit::run(args),
         LedgerCommand::Correct(args) => correct::run(args),
         LedgerCommand::Backup(args) => backup::run(args),
         LedgerCommand::Restore(args) => backup::restore(args),

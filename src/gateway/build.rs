@@ -11,6 +11,8 @@ use jiff::Timestamp;
 
 use super::fuses;
 use super::index::{json, keys, named, upstreams};
+use super::limits::{self, Limits};
+use super::overrides::{Given, Overrides};
 use crate::budget::admission::OnTrip;
 use crate::budget::allocation::{self, OverAllocated};
 use crate::budget::books::{PoolLimits, TeamBooks, TeamLimits};
@@ -18,12 +20,14 @@ use crate::budget::credits::MicroCredits;
 use crate::budget::operation::{Class, Source};
 use crate::budget::pace::{Pace, Target};
 use crate::budget::percent::Percent;
-use crate::budget::period::Period;
+use crate::budget::period::{Period, PeriodName};
 use crate::budget::throttle::Throttle;
 use crate::config::checked::{Checked, OnBound, Team};
 use crate::ledger::event::TeamId;
 use crate::ledger::live::LivePeriod;
+use crate::ledger::overrides::Effect;
 use crate::ledger::periods::{AllocationChange, AllocationFact, PeriodFacts};
+use crate::ledger::unlocked::Records;
 use crate::ledger::{Ledger, LedgerError};
 use crate::proxy::snapshot::{Presence, Snapshot, TeamEntry, UNATTRIBUTED};
 
@@ -43,19 +47,25 @@ pub enum BuildError {
 
 /// Builds snapshots; remembers the teams it has seen.
 #[derive(Debug)]
-pub struct Builder {
-    ledger: Ledger,
+pub struct Builder<R = Ledger> {
+    /// What people decided; what of it is in force is chosen with every snapshot.
+    pub overrides: Overrides,
+    records: R,
     workers: usize,
     presences: HashMap<TeamId, Arc<Presence>>,
+    /// What was written down last, and is known to be.
+    recorded: Option<(PeriodName, Vec<AllocationFact>)>,
 }
 
-impl Builder {
+impl<R: Records> Builder<R> {
     /// A builder for so many workers.
-    pub fn new(ledger: Ledger, workers: usize) -> Self {
+    pub fn new(records: R, workers: usize) -> Self {
         Self {
-            ledger,
+            overrides: Overrides::default(),
+            records,
             workers,
             presences: HashMap::new(),
+            recorded: None,
         }
     }
 
@@ -71,7 +81,7 @@ impl Builder {
     /// # Errors
     /// When the ledger cannot record it, or the shares do not fit.
     pub fn build(
-        &self,
+        &mut self,
         checked: Arc<Checked>,
         period: &Period,
         previous: Option<&Snapshot>,
@@ -84,38 +94,29 @@ impl Builder {
         let card = Arc::clone(card);
         let month = allocation::month_pool(pool.annual_credits, period.month);
         let split = checked.allocations.split(month)?;
-        let mut pool_limits = PoolLimits {
-            month,
-            trip: pool.trip,
-            trip_at: pool.trip.of(month),
-            buffer: split.buffer,
-            burst: pool.burst.of(month),
-            annual: pool.annual_credits,
-            overage_cap: pool.overage_cap.unwrap_or_default(),
-        };
+        let pool_limits = limits::of_pool(pool, month, split.buffer);
         let previous_period = previous.filter(|previous| previous.live.books.period == *period);
         let live = match previous_period {
             Some(previous) => Arc::clone(&previous.live),
-            None => self.ledger.period(period, &facts(&checked, &pool_limits))?,
+            None => self
+                .records
+                .period(period, &facts(&checked, &pool_limits))?,
         };
         let teams = &checked.allocations.teams;
         let names = teams.iter().map(|team| team.name.as_str());
-        let numbers = Numbers::of(&self.ledger.teams(), names.chain([UNATTRIBUTED]));
-        let carried: Vec<_> = numbers
-            .ids
-            .iter()
-            .map(|team| live.carried_by(*team))
-            .collect();
-        grow(&mut pool_limits, live.carried_to_buffer(), &carried);
-        let allocations = split.allocations.iter().zip(&carried);
-        let limits: Vec<_> = teams
-            .iter()
-            .zip(allocations)
-            .map(|(team, (own, more))| team_limits(team, plus(*own, *more), pool_limits.buffer))
-            .collect();
+        let numbers = Numbers::of(&self.records.teams(), names.chain([UNATTRIBUTED]));
+        let shares = teams.iter().zip(&numbers.ids).zip(split.allocations);
+        let shares: Vec<_> = shares.map(|((team, id), own)| (team, *id, own)).collect();
+        let overrides = self.overrides.live(period, now);
+        let Limits {
+            pool: pool_limits,
+            teams: limits,
+        } = Limits::new(pool_limits, &shares, &live, &overrides);
+        let enforce = checked.gateway.mode.enforce
+            && !overrides.iter().any(|row| row.effect == Effect::Shadow);
         let before = previous.map(|previous| &previous.fuses);
         let fuses = fuses::build(
-            &self.ledger,
+            &self.records,
             &checked.allocations,
             &numbers.ids,
             before,
@@ -124,8 +125,13 @@ impl Builder {
         // The last thing that can fail: from here on the change is decided.
         self.record(&checked, period, &numbers, &limits, now)?;
         let mut entries = Vec::with_capacity(numbers.ids.len());
-        for ((team, limits), id) in teams.iter().zip(limits).zip(&numbers.ids) {
-            let entry = self.entry(*id, team, limits, &live, checked.gateway.mode.enforce);
+        let configured = teams.iter().zip(&numbers.ids);
+        for ((team, id), (limits, given)) in configured.zip(limits) {
+            let entry = TeamEntry {
+                by_override: given.credits(),
+                held: given.held,
+                ..self.entry(*id, team, limits, &live, enforce)
+            };
             entries.push(kept(entry, team, previous, previous_period));
         }
         if let Some(id) = numbers.ids.last() {
@@ -145,6 +151,8 @@ impl Builder {
             live,
             teams: entries,
             checked,
+            overrides,
+            enforce,
         })
     }
 
@@ -190,6 +198,8 @@ impl Builder {
                 .unwrap_or(HeaderValue::from_static("")),
             books: live.team(id),
             limits,
+            by_override: MicroCredits::ZERO,
+            held: None,
             throttle: Arc::new(Throttle::per_minute(team.throttle_per_minute)),
             pace: pace(&limits, live),
             class: team.class,
@@ -218,6 +228,8 @@ impl Builder {
                 buffer_max: nothing,
                 emergency: nothing,
             },
+            by_override: nothing,
+            held: None,
             throttle: Arc::new(Throttle::per_minute(std::num::NonZeroU32::MIN)),
             pace: None,
             class: Some(Class::Standard),
@@ -234,32 +246,40 @@ impl Builder {
         known.unwrap_or_else(|| Arc::new(Presence::new(id, Arc::from(name), self.workers)))
     }
 
-    /// Writes down teams nobody has heard of, and what changed of the allocations: all of it or nothing.
+    /// Writes down teams nobody has heard of, and what changed of the allocations: all of it or nothing. Not what was
+    /// written down before: what only ends shadow needs no disk.
     fn record(
-        &self,
+        &mut self,
         checked: &Checked,
         period: &Period,
         numbers: &Numbers,
-        limits: &[TeamLimits],
+        limits: &[(TeamLimits, Given)],
         now: Timestamp,
     ) -> Result<(), LedgerError> {
-        let teams = checked.allocations.teams.iter();
+        let teams = checked.allocations.teams.iter().zip(&numbers.ids);
         let facts: Vec<_> = teams
             .zip(limits)
-            .zip(&numbers.ids)
-            .map(|((team, limits), id)| AllocationFact {
+            .map(|((team, id), (limits, given))| AllocationFact {
                 team: *id,
                 allocation: limits.allocation,
+                by_override: given.credits(),
                 tags: json(&team.tags).unwrap_or_else(|| Arc::from("{}")),
             })
             .collect();
+        let recorded = Some((period.name, facts.clone()));
+        if recorded == self.recorded {
+            return Ok(());
+        }
+        self.recorded = None; // no answer is not no: it may be written down all the same
         let change = AllocationChange {
             new_teams: numbers.new.clone(),
             facts,
             at: now,
             config_hash: checked.hash.clone(),
         };
-        self.ledger.record_allocations(period.name, change)
+        self.records.record_allocations(period.name, change)?;
+        self.recorded = recorded;
+        Ok(())
     }
 }
 
@@ -282,18 +302,6 @@ impl Numbers {
         }
         Self { ids, new }
     }
-}
-
-/// What was carried into the period is there beside the month's own.
-fn grow(limits: &mut PoolLimits, to_buffer: MicroCredits, to_teams: &[MicroCredits]) {
-    let all = to_teams.iter().copied().fold(to_buffer, plus);
-    limits.buffer = plus(limits.buffer, to_buffer);
-    limits.month = plus(limits.month, all);
-    limits.trip_at = limits.trip.of(limits.month);
-}
-
-fn plus(amount: MicroCredits, more: MicroCredits) -> MicroCredits {
-    amount.checked_add(more).unwrap_or(MicroCredits::MAX)
 }
 
 /// What a reload leaves as it is: slots at the same rate, the pacing line where it goes to the same amount, what
@@ -320,19 +328,6 @@ fn kept<'s>(
         }
     }
     entry
-}
-
-fn team_limits(team: &Team, allocation: MicroCredits, buffer: MicroCredits) -> TeamLimits {
-    TeamLimits {
-        allocation,
-        trip: team.trip,
-        trip_at: team.trip.of(allocation),
-        on_trip: team.on_trip,
-        buffer_max: team
-            .buffer_max
-            .map_or(MicroCredits::MAX, |share| share.of(buffer)),
-        emergency: team.emergency.of(allocation),
-    }
 }
 
 /// The line of a team that is paced, not started yet.

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use jiff::Timestamp;
-use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::conservation::Conserved;
+use super::overrides::{Change, NotChanged};
+pub use super::status::{RejectedConfig, Reloaded, Status};
 use crate::ledger::event::RequestId;
+use crate::ledger::overrides::Override;
 use crate::metrics::Elsewhere;
 use crate::proxy::decision::{Decision, Decisions};
 use crate::proxy::desk::Shared;
@@ -31,59 +32,15 @@ pub struct Control {
     decisions: std::sync::Mutex<Decisions>,
 }
 
-/// Where the process stands.
-#[derive(Clone, Debug)]
-pub struct Status {
-    /// The hash of the configuration in force.
-    pub config_hash: String,
-    /// When it was read.
-    pub loaded_at: Timestamp,
-    /// Since the start.
-    pub reloads_accepted: u64,
-    /// Since the start.
-    pub reloads_rejected: u64,
-    /// The last configuration that was not taken, while the one in force is older.
-    pub last_rejected: Option<RejectedConfig>,
-    /// What is legal and suspicious in the configuration in force.
-    pub warnings: Vec<String>,
-    /// Why the period is held.
-    pub held: Option<String>,
-    /// Alerts raised by this process.
-    pub alerts: Vec<(Arc<str>, &'static str, u64)>,
-}
-
-/// A configuration that was not taken.
-#[derive(Clone, Debug, Serialize)]
-pub struct RejectedConfig {
-    /// When.
-    pub at: String,
-    /// Every fault, with its place.
-    pub faults: Vec<String>,
-}
-
-/// What became of a reload.
-#[derive(Debug)]
-pub enum Reloaded {
-    /// In force.
-    Accepted {
-        /// What it changed.
-        changes: Vec<String>,
-        /// What is suspicious in it.
-        warnings: Vec<String>,
-    },
-    /// The files are what they were.
-    Unchanged,
-    /// Nothing changed.
-    Rejected {
-        /// Every fault, with its place.
-        faults: Vec<String>,
-    },
-}
-
-/// Read all files again, and say what became of it.
-pub(super) struct Question {
-    pub(super) force: bool,
-    pub(super) reply: oneshot::Sender<Reloaded>,
+/// What the owner is asked.
+pub(super) enum Question {
+    /// Read all files again, and say what became of it.
+    Reload(bool, oneshot::Sender<Reloaded>),
+    /// Make or end an override.
+    Change(
+        Box<Change>,
+        oneshot::Sender<Result<Arc<Override>, NotChanged>>,
+    ),
 }
 
 impl Control {
@@ -112,7 +69,16 @@ impl Control {
     /// Reads all files again; `None` while the process stops.
     pub async fn reload(&self, force: bool) -> Option<Reloaded> {
         let (reply, answer) = oneshot::channel();
-        self.questions.send(Question { force, reply }).await.ok()?;
+        let question = Question::Reload(force, reply);
+        self.questions.send(question).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Makes or ends an override; `None` while the process stops.
+    pub async fn change(&self, change: Change) -> Option<Result<Arc<Override>, NotChanged>> {
+        let (reply, answer) = oneshot::channel();
+        let question = Question::Change(Box::new(change), reply);
+        self.questions.send(question).await.ok()?;
         answer.await.ok()
     }
 

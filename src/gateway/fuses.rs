@@ -13,6 +13,7 @@ use crate::budget::fuse::{self, FuseLimits, Hour};
 use crate::config::checked::{Allocations, Named};
 use crate::ledger::event::TeamId;
 use crate::ledger::hour_alerts::HourSums;
+use crate::ledger::unlocked::Records;
 use crate::ledger::{Ledger, LedgerError};
 use crate::proxy::fuses::{Fuse, Fuses};
 use crate::proxy::snapshot::Snapshot;
@@ -23,7 +24,7 @@ use crate::salesforce::NamedKind;
 /// # Errors
 /// When the ledger would have to be read and cannot be.
 pub(super) fn build(
-    ledger: &Ledger,
+    records: &impl Records,
     allocations: &Allocations,
     teams: &[TeamId],
     previous: Option<&Fuses>,
@@ -33,7 +34,7 @@ pub(super) fn build(
     let before = previous.into_iter().flat_map(Fuses::all);
     let before = before.map(|fuse| (key(fuse.team, fuse.agent.as_deref()), fuse));
     let mut hours = Hours {
-        ledger,
+        records,
         before: before.collect(),
         first,
         remembered: None,
@@ -106,15 +107,15 @@ fn key(team: TeamId, agent: Option<&str>) -> Key<'_> {
 }
 
 /// Where hours come from.
-struct Hours<'b> {
-    ledger: &'b Ledger,
+struct Hours<'b, R> {
+    records: &'b R,
     before: BTreeMap<Key<'b>, &'b Fuse>,
     first: i64,
     /// Read once, and only where an hour is not in memory.
     remembered: Option<HourSums>,
 }
 
-impl Hours<'_> {
+impl<R: Records> Hours<'_, R> {
     fn fuse(
         &mut self,
         team: TeamId,
@@ -147,7 +148,7 @@ impl Hours<'_> {
     fn restored(&mut self, team: TeamId, agent: Option<&str>) -> Result<Arc<Hour>, LedgerError> {
         let sums = match self.remembered.take() {
             Some(sums) => sums,
-            None => self.ledger.hour(self.first)?,
+            None => self.records.hour(self.first)?,
         };
         let hour = Hour::restored(self.first, sums.settled(team, agent));
         for (cause, at_most) in sums.blown(team, agent) {

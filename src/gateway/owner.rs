@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::build::{BuildError, Builder};
 use super::conservation::Conservation;
@@ -47,7 +47,7 @@ pub(super) struct Owner {
 /// What the owner does, once it heard of something.
 pub(super) struct Taker {
     pub(super) control: Arc<Control>,
-    builder: Builder,
+    pub(super) builder: Builder,
     pub(super) clock: PeriodClock,
     pub(super) watcher: Watcher,
     conservation: Conservation,
@@ -57,6 +57,10 @@ pub(super) struct Taker {
     pub(super) postponed: Option<Postponed>,
     /// Whether the ledger may know allocations that are not in force: it was asked, and did not say that it failed.
     pub(super) unsure: bool,
+    /// The ledger may hold other overrides than the builder has.
+    pub(super) overrides_unsure: bool,
+    /// Before this no end of an override is written down: it just could not be.
+    pub(super) ends_paused_until: Option<Instant>,
     looks: u32,
 }
 
@@ -90,6 +94,8 @@ pub(super) fn new(
         in_force: files.digest(),
         postponed: None,
         unsure: false,
+        overrides_unsure: false,
+        ends_paused_until: None,
         control: Arc::clone(&control),
         builder,
         clock,
@@ -125,11 +131,15 @@ impl Owner {
                 Some(()) = hangup.recv() => {
                     let _said = taker.take(watch.reread().await, false);
                 }
-                Some(Question { force, reply }) = questions.recv() => {
-                    let reloaded = taker.take(watch.reread().await, force);
-                    // Whoever asked may have gone; the outcome is in log, metric and status as well.
-                    let _gone = reply.send(reloaded);
-                }
+                // Whoever asked may have gone; the outcome is in log, metric and status as well.
+                Some(question) = questions.recv() => match question {
+                    Question::Reload(force, reply) => {
+                        let _gone = reply.send(taker.take(watch.reread().await, force));
+                    }
+                    Question::Change(change, reply) => {
+                        let _gone = reply.send(taker.change(*change));
+                    }
+                },
                 _ = looks.tick() => taker.look(),
             }
         }
@@ -159,37 +169,18 @@ impl Taker {
         Ok((snapshot, grown))
     }
 
-    /// Begins the next period once it is time.
-    pub(super) fn roll_over(&mut self) {
-        let now = clock::now();
-        let snapshot = self.control.shared.snapshot.load_full();
-        let calendar = &snapshot.checked.allocations.pool.calendar;
-        let Some(period) = self.clock.current(calendar, now) else {
-            return;
-        };
-        if period.start <= snapshot.live.books.period.start {
-            return;
-        }
-        match self.show(Arc::clone(&snapshot.checked)) {
-            Ok(_shown) => tracing::info!(period = %period.name, "a new period began"),
-            Err(NotTaken::Ledger(error)) => {
-                tracing::error!(error, "the new period cannot be opened; trying again");
-            }
-            Err(NotTaken::Faults(faults)) => {
-                tracing::error!(?faults, "the new period cannot be opened; trying again");
-            }
-        }
-    }
-
-    /// Periods, clock, alerts.
+    /// Periods, clock, overrides, alerts.
     fn look(&mut self) {
         let now = clock::now();
         let snapshot = self.control.shared.snapshot.load_full();
         self.watcher.note_fuses(&snapshot, now); // those of the period that may be over
-        self.roll_over();
+        self.advance(now);
         self.next_hour(now);
-        let snapshot = self.control.shared.snapshot.load_full();
         let health = self.control.shared.ledger.health();
+        if health.writing {
+            self.look_at_overrides(self.clock.latest(now));
+        }
+        let snapshot = self.control.shared.snapshot.load_full();
         if self.was_writing && !health.writing {
             let error = health.last_error.unwrap_or_default();
             tracing::error!(

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::build::BuildError;
+use super::changing::used;
 use super::control::{RejectedConfig, Reloaded};
 use super::owner::Taker;
 use crate::clock;
@@ -75,7 +76,7 @@ impl Taker {
         let checked = load::check(files, now);
         let (checked, warnings) = checked.map_err(|faults| NotTaken::Faults(faults.lines()))?;
         // First what the configuration in force makes of the time: a rejected one must not begin a period.
-        self.roll_over();
+        self.advance(clock::now());
         let before = self.control.shared.snapshot.load_full();
         if let Some(reason) = reject_reason(&before.checked, &checked, force) {
             return Err(NotTaken::Faults(vec![reason]));
@@ -97,8 +98,12 @@ impl Taker {
             tracing::info!(change, "configuration changed");
         }
         tracing::info!(hash = &*snapshot.config_hash, "configuration accepted");
-        self.watcher
-            .rearm(&snapshot, &grown, self.clock.latest(clock::now()));
+        let now = self.clock.latest(clock::now());
+        let ledger = &self.control.shared.ledger;
+        if let Err(error) = ledger.config_used(used(&snapshot), now) {
+            tracing::warn!(%error, "which configuration is in force cannot be written down");
+        }
+        self.watcher.rearm(&snapshot, &grown, now);
         Ok(Reloaded::Accepted { changes, warnings })
     }
 

@@ -1,7 +1,8 @@
 //! What teams left of their allocations goes with them into the next period of the contract year, if the pool says so.
 //!
 //! Written once, with the facts of the period as it begins; a reload or a restart changes nothing of it. What is
-//! settled later than the edge is not taken back: the contract year's credits are the limit of all of it.
+//! settled later than the edge is not taken back: the contract year's credits are the limit of all of it. What an
+//! override gave belongs to its period, and is not carried.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -46,7 +47,7 @@ pub(super) fn write(
         .iter()
         .find(|live| live.books.period.name.code() == before);
     let mut select = connection.prepare(
-        "SELECT a.team, a.credits, coalesce((SELECT sum(settled) FROM account s
+        "SELECT a.team, a.credits - a.by_override, coalesce((SELECT sum(settled) FROM account s
              WHERE s.period = a.period AND s.team = a.team AND s.source = 0), 0)
          FROM allocation a
          WHERE a.period = ?1 AND a.at_ms = (SELECT max(at_ms) FROM allocation n

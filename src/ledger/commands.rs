@@ -12,7 +12,9 @@ use super::carried;
 use super::event::TeamId;
 use super::hour_alerts::{self, HourAlertRow};
 use super::live::LivePeriod;
+use super::overrides::{self, Ended, Made};
 use super::periods::{self, AllocationChange, PeriodFacts};
+use super::trace::{self, ConfigUsed};
 use super::writer::{End, Writer, remember_shown};
 use crate::budget::operation::Source;
 use crate::budget::period::{Period, PeriodName};
@@ -27,6 +29,9 @@ pub(super) enum Command {
     RaiseAlert(AlertRow, Reply<bool>),
     RaiseHourAlert(HourAlertRow, Reply<bool>),
     Rearm(TeamId, PeriodName, Vec<u32>, Timestamp, Reply<()>),
+    MakeOverride(Box<Made>, Reply<i64>),
+    EndOverride(Box<Ended>, Reply<()>),
+    ConfigUsed(ConfigUsed, Timestamp, Reply<()>),
     Stop(Reply<()>),
     /// Ends at once, writing nothing: what `kill -9` leaves.
     #[cfg(test)]
@@ -63,9 +68,15 @@ impl Writer {
                 Ok(Command::RaiseAlert(_, reply) | Command::RaiseHourAlert(_, reply)) => {
                     reply.send(Err(LedgerError::Failing)).is_err()
                 }
-                Ok(Command::Allocations(_, _, reply) | Command::Rearm(_, _, _, _, reply)) => {
+                Ok(Command::MakeOverride(_, reply)) => {
                     reply.send(Err(LedgerError::Failing)).is_err()
                 }
+                Ok(
+                    Command::Allocations(_, _, reply)
+                    | Command::Rearm(_, _, _, _, reply)
+                    | Command::EndOverride(_, reply)
+                    | Command::ConfigUsed(_, _, reply),
+                ) => reply.send(Err(LedgerError::Failing)).is_err(),
                 #[cfg(test)]
                 Ok(Command::Abort | Command::Panic) => return Some(End::Gone),
                 Err(TryRecvError::Empty) => return None,
@@ -95,6 +106,21 @@ impl Writer {
                 .is_err(),
             Command::Rearm(team, period, percents, at, reply) => {
                 let done = alerts::rearm(&self.files.main, team, period, &percents, at);
+                reply.send(done.map_err(LedgerError::from)).is_err()
+            }
+            Command::MakeOverride(made, reply) => {
+                let done = match made.is_wanted() {
+                    true => overrides::make(&mut self.files.main, &made).map_err(LedgerError::from),
+                    false => Err(LedgerError::NoAnswer),
+                };
+                reply.send(done).is_err()
+            }
+            Command::EndOverride(ended, reply) => {
+                let done = overrides::end(&mut self.files.main, &ended);
+                reply.send(done.map_err(LedgerError::from)).is_err()
+            }
+            Command::ConfigUsed(used, now, reply) => {
+                let done = trace::config_used(&self.files.main, &used, now);
                 reply.send(done.map_err(LedgerError::from)).is_err()
             }
             Command::Stop(reply) => return Some(End::Stopped(reply)),

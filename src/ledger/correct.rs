@@ -11,8 +11,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::event::{Confidence, Event, EventKind, RequestId, TeamId};
 use super::rows::millis;
-use super::stored::{COLUMNS, EventRef, Stored};
-use super::{LedgerError, OpenError, days, schema, sqlite};
+use super::stored::{EventRef, Stored};
+use super::{LedgerError, OpenError, days, schema, sqlite, trace};
 use crate::budget::credits::MicroCredits;
 use crate::budget::usage::Usage;
 use crate::salesforce::NamedKind;
@@ -43,31 +43,17 @@ pub fn find(
         if !file.exists() {
             return Err(none("there are no events of that day"));
         }
-        return read(&file, event)?.ok_or_else(|| none("that day has no such row"));
+        return trace::read(&file, event)?.ok_or_else(|| none("that day has no such row"));
     }
     let request = RequestId::parse(text).filter(|request| request.0 != 0).ok_or_else(|| {
         none("no event; write its request id (32 hex digits) or its day and row, as in 2026-11-24.17")
     })?;
-    let all = days::list(&folder);
-    for (at, file) in all.iter().rev().enumerate() {
-        progress(at, all.len(), &days::name(file.day));
-        let connection = days::open_to_read(&file.path)?;
-        let sql = "SELECT id FROM event WHERE request = ? AND kind <> 5 ORDER BY id DESC LIMIT 1";
-        let row = connection.query_row(sql, [request.0.to_be_bytes()], |row| row.get(0));
-        if let Some(row) = row.optional()? {
-            let event = EventRef { day: file.day, row };
-            return read(&file.path, event)?.ok_or_else(|| none("it was dropped meanwhile"));
-        }
-    }
-    Err(none("no event has this request id, in no day that is kept"))
-}
-
-fn read(file: &Path, event: EventRef) -> Result<Option<Stored>, OpenError> {
-    let connection = days::open_to_read(file)?;
-    let sql =
-        format!("SELECT {COLUMNS} FROM event e LEFT JOIN team t ON t.id = e.team WHERE e.id = ?");
-    let stored = connection.query_row(&sql, [event.row], |row| Stored::read(event.day, row));
-    Ok(stored.optional()?)
+    let mut going = |at: usize, of: usize, day: &str| {
+        progress(at, of, day);
+        true
+    };
+    trace::find(path, request, &mut going)?
+        .ok_or_else(|| none("no event has this request id, in no day that is kept"))
 }
 
 /// Writes down that an event shall have cost `credits`. The number of the wish.
@@ -148,7 +134,7 @@ impl Open {
         if !file.exists() {
             return Err("the events of its day are gone".to_owned());
         }
-        let stored = read(&file, self.event);
+        let stored = trace::read(&file, self.event);
         let stored = stored.map_err(|error| error.in_day(&file).to_string())?;
         stored.ok_or_else(|| "its day has no such row any more".to_owned())
     }
@@ -225,7 +211,7 @@ impl<'n> Note<'n> {
         (batch, at_ms, change): (i64, i64, i64),
     ) -> Result<(), OpenError> {
         let corrected = file
-            .map(|file| read(file, self.event))
+            .map(|file| trace::read(file, self.event))
             .transpose()?
             .flatten();
         // What it was before; only people read it, and of a day that is gone they cannot.

@@ -230,7 +230,7 @@ impl HourSums {
 }
 
 /// Reads an hour.
-fn sums(connection: &Connection, hour: i64) -> rusqlite::Result<HourSums> {
+pub(super) fn sums(connection: &Connection, hour: i64) -> rusqlite::Result<HourSums> {
     let credits = MicroCredits::from_micros;
     let mut select = connection.prepare_cached(
         "SELECT team, sum(credits) FROM rollup_team WHERE minute >= ?1 * 60 AND minute < ?1 * 60 + 60 GROUP BY team",

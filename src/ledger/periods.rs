@@ -44,6 +44,8 @@ pub struct AllocationFact {
     pub team: TeamId,
     /// How much.
     pub allocation: MicroCredits,
+    /// The part of it that overrides gave.
+    pub by_override: MicroCredits,
     /// The team's own tags, as JSON.
     pub tags: Arc<str>,
 }
@@ -126,11 +128,12 @@ pub(super) fn record_allocations(
     change: &AllocationChange,
 ) -> rusqlite::Result<()> {
     let mut newest = connection.prepare_cached(
-        "SELECT credits FROM allocation WHERE period = ? AND team = ? ORDER BY at_ms DESC LIMIT 1",
+        "SELECT credits, by_override FROM allocation WHERE period = ? AND team = ? ORDER BY at_ms DESC LIMIT 1",
     )?;
     let mut insert = connection.prepare_cached(
-        "INSERT INTO allocation (period, team, at_ms, credits, config_hash) VALUES (?, ?, ?, ?, ?)
-         ON CONFLICT DO UPDATE SET credits = excluded.credits, config_hash = excluded.config_hash",
+        "INSERT INTO allocation (period, team, at_ms, credits, config_hash, by_override) VALUES (?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET credits = excluded.credits, config_hash = excluded.config_hash,
+             by_override = excluded.by_override",
     )?;
     let mut tags =
         connection.prepare_cached("UPDATE team SET tags = ? WHERE id = ? AND tags <> ?")?;
@@ -141,22 +144,26 @@ pub(super) fn record_allocations(
                 team,
                 millis(change.at),
                 0,
-                change.config_hash
+                change.config_hash,
+                0
             ])?;
         }
     }
     for fact in &change.facts {
-        let known: Option<i64> = newest
-            .query_row(params![period.code(), fact.team.0], |row| row.get(0))
+        let (credits, by_override) = (fact.allocation.micros(), fact.by_override.micros());
+        let known: Option<(i64, i64)> = newest
+            .query_row(params![period.code(), fact.team.0], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
             .optional()?;
-        if known != Some(fact.allocation.micros()) {
-            let credits = fact.allocation.micros();
+        if known != Some((credits, by_override)) {
             insert.execute(params![
                 period.code(),
                 fact.team.0,
                 millis(change.at),
                 credits,
-                change.config_hash
+                change.config_hash,
+                by_override
             ])?;
         }
         tags.execute(params![&*fact.tags, fact.team.0, &*fact.tags])?;

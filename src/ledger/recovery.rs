@@ -82,7 +82,10 @@ fn event(adjustment: &Adjustment, now: Timestamp) -> Event {
 }
 
 /// Sessions used within the last day, the newest. Older ones are deleted while the gateway runs: here somebody waits.
-fn sessions(connection: &Connection, now: Timestamp) -> rusqlite::Result<Vec<SessionRow>> {
+pub(super) fn sessions(
+    connection: &Connection,
+    now: Timestamp,
+) -> rusqlite::Result<Vec<SessionRow>> {
     let oldest = millis(now).saturating_sub(SESSION_LIFE_MS);
     let mut select = connection.prepare(
         "SELECT session, agent, team, charged, opened_below_trip, opening_paid, last_used_ms, version

@@ -16,7 +16,7 @@ use crate::budget::operation::{Class, Operation, Source};
 /// "BBOX": tells our files from others.
 pub(super) const APPLICATION_ID: i32 = 0x4242_4f58;
 /// The version of `breakerbox.db` this binary writes.
-pub(super) const MAIN: i32 = 7;
+pub(super) const MAIN: i32 = 8;
 /// The version of events files this binary writes.
 pub(super) const EVENTS: i32 = 2;
 
@@ -222,6 +222,40 @@ CREATE TABLE idempotency (
 CREATE INDEX idempotency_age ON idempotency (ended_ms);
 ";
 
+/// To version 8: what people decided beside the configuration, who and why, and which configuration held when.
+const MAIN_8: &str = "
+CREATE TABLE override (
+    id INTEGER PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    period INTEGER NOT NULL,            -- it was made in; extra credits belong to it
+    team INTEGER REFERENCES team,       -- NULL: all of them
+    effect TEXT NOT NULL,               -- buffer_credits, annual_credits, breaker_open, breaker_closed, shadow
+    credits INTEGER NOT NULL,           -- 0 where it gives none
+    until_ms INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    author TEXT NOT NULL,
+    asked_as TEXT UNIQUE,               -- the caller's name for the request: a retry finds this row
+    ended_ms INTEGER                    -- NULL until its end is written down
+) STRICT;
+CREATE INDEX override_open ON override (id) WHERE ended_ms IS NULL;
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    action TEXT NOT NULL,               -- override, override_ended, mode, mode_ended
+    override INTEGER NOT NULL REFERENCES override,
+    reason TEXT NOT NULL,
+    author TEXT NOT NULL,
+    remote TEXT NOT NULL                -- the address that asked; empty: nobody, its time was over
+) STRICT;
+CREATE INDEX audit_time ON audit (at_ms);
+ALTER TABLE allocation ADD COLUMN by_override INTEGER NOT NULL DEFAULT 0;   -- the part that people gave
+CREATE TABLE config_used (
+    since_ms INTEGER PRIMARY KEY,
+    hash TEXT NOT NULL,
+    rate_card TEXT NOT NULL
+) STRICT;
+";
+
 /// `events/YYYY-MM-DD.db`, from nothing to version 1.
 const EVENTS_1: &str = "
 CREATE TABLE team (id INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
@@ -262,7 +296,9 @@ DROP VIEW IF EXISTS events_readable;
 
 /// Brings `breakerbox.db` to this version.
 pub(super) fn migrate_main(connection: &mut Connection) -> Result<(), OpenError> {
-    let steps = [MAIN_1, MAIN_2, MAIN_3, MAIN_4, MAIN_5, MAIN_6, MAIN_7];
+    let steps = [
+        MAIN_1, MAIN_2, MAIN_3, MAIN_4, MAIN_5, MAIN_6, MAIN_7, MAIN_8,
+    ];
     migrate(connection, &steps, MAIN)
 }
 

@@ -13,12 +13,13 @@ use super::desk::Desk;
 use super::fuses::{FuseBlown, HourAt, InForce};
 use super::identify::{Because, Payer};
 use super::refusal::{Refusal, Refused};
-use super::snapshot::{Held, TeamEntry};
+use super::snapshot::{Held, HeldBreaker, Snapshot, TeamEntry};
 use crate::budget::admission::{BudgetRefusal, View};
 use crate::budget::books::{Ask, Denied, Reservation};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::Class;
 use crate::budget::settlement::Quote;
+use crate::ledger::overrides::Hold;
 
 /// How long a request waits for its grant to be written down (design.md, section 3).
 pub const GRANT_WAIT: Duration = Duration::from_millis(250);
@@ -57,19 +58,8 @@ pub async fn admit(
         .team(payer.team)
         .ok_or_else(|| Refused::new(Refusal::Unattributed, "no such team"))?;
     let by_name = ByName::enter(team, payer)?;
-    let ask = Ask {
-        class: payer.class,
-        estimate: quote.estimate,
-        bound: quote.bound,
-        continued: may_continue && team.finish_conversations && payer.class == Class::Standard,
-        paced_to: match &team.pace {
-            Some(pace) => pace.line_at(now),
-            None => MicroCredits::ZERO,
-        },
-    };
-    // What is free is never refused for budget, and counts in no hour.
-    let is_free = quote.estimate.is_zero() && quote.bound.is_zero();
-    let fuses = held.fuses.of(payer, now).filter(|_| !is_free);
+    let ask = asks(team, payer, quote, may_continue, now);
+    let fuses = fuses(held, payer, quote, now);
     let before = team.books.own.committed();
     let (reservation, noted) = reserved(desk, held, team, payer, &ask, fuses, now).await?;
     by_name.keep();
@@ -83,6 +73,37 @@ pub async fn admit(
         below_trip: before < team.limits.trip_at,
         fused: fuses.map(|fuses| fuses.hour()),
     })
+}
+
+/// What a request asks of the books.
+pub(super) fn asks(
+    team: &TeamEntry,
+    payer: &Payer,
+    quote: &Quote,
+    may_continue: bool,
+    now: Timestamp,
+) -> Ask {
+    Ask {
+        class: payer.class,
+        estimate: quote.estimate,
+        bound: quote.bound,
+        continued: may_continue && team.finish_conversations && payer.class == Class::Standard,
+        paced_to: match &team.pace {
+            Some(pace) => pace.line_at(now),
+            None => MicroCredits::ZERO,
+        },
+    }
+}
+
+/// The fuses it must pass. What is free is never refused for budget, and counts in no hour.
+pub(super) fn fuses<'s>(
+    snapshot: &'s Snapshot,
+    payer: &Payer,
+    quote: &Quote,
+    now: Timestamp,
+) -> Option<InForce<'s>> {
+    let is_free = quote.estimate.is_zero() && quote.bound.is_zero();
+    snapshot.fuses.of(payer, now).filter(|_| !is_free)
 }
 
 /// Within the limits; in shadow mode beyond them, with the refusal that is only noted.
@@ -148,37 +169,44 @@ async fn within(
         Denied::Budget {
             refusal: budget,
             view,
-        } => no.explained(refusal(payer, budget.into()), *view, team, now),
+        } => no.explained(team, payer, budget, *view, now),
     })
 }
 
 /// Why the last step said no, or the first.
 #[derive(Default)]
-struct LastNo {
+pub(super) struct LastNo {
     wait: Cell<Option<Duration>>,
     fuse: Cell<Option<FuseBlown>>,
 }
 
 impl LastNo {
-    fn slot(&self, until: Duration) -> BudgetRefusal {
+    pub(super) fn slot(&self, until: Duration) -> BudgetRefusal {
         self.wait.set(Some(until));
         BudgetRefusal::Throttled
     }
 
-    fn fuse(&self, blown: FuseBlown) -> BudgetRefusal {
+    pub(super) fn fuse(&self, blown: FuseBlown) -> BudgetRefusal {
         self.fuse.set(Some(blown));
         BudgetRefusal::FuseBlown
     }
 
     /// The refusal with what it compared, and when it may be another answer.
-    fn explained(
+    pub(super) fn explained(
         &self,
-        mut refused: Box<Refused>,
-        view: View,
         team: &TeamEntry,
+        payer: &Payer,
+        budget: BudgetRefusal,
+        view: View,
         now: Timestamp,
     ) -> Box<Refused> {
+        let mut refused = refusal(payer, budget.into());
         refused.view = Some(view);
+        if let Some(held) = held_open(team, &refused) {
+            let by = held.by;
+            refused.detail =
+                format!("a person holds the team's breaker open: override {by}").into();
+        }
         refused.retry_after = self.wait.get();
         if let (Refusal::Throttled, Some(pace)) = (refused.refusal, &team.pace) {
             let wait = pace.refused(now, view.own.committed, view.estimate);
@@ -269,6 +297,13 @@ fn refusal(payer: &Payer, refusal: Refusal) -> Box<Refused> {
     refused
 }
 
+/// Names can be guessed, so that only so many go at once.
+pub(super) fn too_many_by_name(payer: &Payer) -> Box<Refused> {
+    let mut refused = refusal(payer, Refusal::Overloaded);
+    refused.detail = "too many requests in flight without a key; send a Breakerbox-Key".into();
+    refused
+}
+
 /// A place among the requests whose payer is known by name only; given up unless kept.
 struct ByName<'t> {
     team: Option<&'t TeamEntry>,
@@ -286,10 +321,7 @@ impl<'t> ByName<'t> {
             .fetch_add(1, Ordering::Relaxed)
             >= BY_NAME_MAX
         {
-            let mut refused = refusal(payer, Refusal::Overloaded);
-            refused.detail =
-                "too many requests in flight without a key; send a Breakerbox-Key".into();
-            return Err(refused);
+            return Err(too_many_by_name(payer));
         }
         Ok(entered)
     }
@@ -311,7 +343,7 @@ impl Drop for ByName<'_> {
 }
 
 /// Whole credits this class may still spend, for `Breakerbox-Remaining`.
-pub fn remaining(held: &Held, team: &TeamEntry, class: Class) -> i64 {
+pub fn remaining(held: &Snapshot, team: &TeamEntry, class: Class) -> i64 {
     let (limits, pool, books) = (&team.limits, &held.pool, &held.live.books);
     let left = |limit: MicroCredits, committed: MicroCredits| {
         limit
@@ -347,12 +379,23 @@ pub fn remaining(held: &Held, team: &TeamEntry, class: Class) -> i64 {
     spendable.whole_credits()
 }
 
+/// The hold on a breaker that a refusal is due to.
+fn held_open(team: &TeamEntry, refused: &Refused) -> Option<HeldBreaker> {
+    let held = team.held.filter(|held| held.hold == Hold::Open);
+    held.filter(|_| refused.refusal == Refusal::TeamBreakerOpen)
+}
+
 /// The next moment at which what said no can be otherwise.
-pub fn ends(held: &Held, refused: &Refused, now: Timestamp) -> Timestamp {
+pub fn ends(held: &Snapshot, refused: &Refused, now: Timestamp) -> Timestamp {
     let period = &held.live.books.period;
     let wait = refused.retry_after.unwrap_or(AGAIN);
     match refused.refusal {
         Refusal::Throttled | Refusal::FuseBlown => now.checked_add(wait).unwrap_or(period.end),
+        Refusal::TeamBreakerOpen => {
+            let team = refused.team.and_then(|at| held.team(at));
+            let hold = team.and_then(|team| held_open(team, refused));
+            hold.map_or(period.end, |hold| hold.until.min(period.end))
+        }
         Refusal::PoolExhausted if refused.view.is_some_and(|view| view.is_year_used_up()) => {
             held.checked.allocations.pool.calendar.year_end(period)
         }
@@ -361,7 +404,7 @@ pub fn ends(held: &Held, refused: &Refused, now: Timestamp) -> Timestamp {
 }
 
 /// When a refusal may turn into an answer: seconds, at least 1, at most `most`.
-pub fn retry_after(held: &Held, refused: &Refused, now: Timestamp, most: Duration) -> u64 {
+pub fn retry_after(held: &Snapshot, refused: &Refused, now: Timestamp, most: Duration) -> u64 {
     let until = if refused.refusal.is_budget() {
         let left = ends(held, refused, now).duration_since(now);
         Duration::try_from(left).unwrap_or_default()

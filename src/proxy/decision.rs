@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::fuses::FuseBlown;
 use super::refusal::Refusal;
-use crate::budget::admission::{OnTrip, View};
+use crate::budget::admission::{OnTrip, Rule, View};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::{Class, Operation};
 use crate::ledger::event::RequestId;
@@ -84,8 +84,9 @@ pub struct Told {
     config_hash: Arc<str>,
 }
 
+/// The numbers compared, as told.
 #[derive(Debug, Serialize)]
-struct Compared {
+pub(super) struct Compared {
     /// The limit that said no.
     binding: Binding,
     own_committed: MicroCredits,
@@ -150,7 +151,7 @@ impl Binding {
     /// Of a budget's refusal.
     pub fn of(refusal: Refusal, view: &View, fuse: Option<&FuseBlown>) -> Self {
         let trip = Self {
-            limit: "team trip point",
+            limit: Rule::TeamTrip.limit(),
             committed: view.own.committed,
             estimate: view.estimate,
             at_most: view.own_trip_at,
@@ -164,29 +165,29 @@ impl Binding {
         match refusal {
             Refusal::FuseBlown => fuse.map_or(trip, of_fuse),
             Refusal::Throttled if view.on_trip == OnTrip::Pace => Self {
-                limit: "pacing line",
+                limit: Rule::PacingLine.limit(),
                 at_most: view.paced_to,
                 ..trip
             },
             Refusal::TeamExhausted => Self {
-                limit: "team allocation",
+                limit: Rule::Allocation.limit(),
                 at_most: view.own.limit,
                 ..trip
             },
             Refusal::PoolBreakerOpen => Self {
-                limit: "pool trip point",
+                limit: Rule::PoolTrip.limit(),
                 committed: view.pool.committed,
                 at_most: view.pool_trip_at,
                 ..trip
             },
             Refusal::PoolExhausted if view.is_year_used_up() => Self {
-                limit: "contract year",
+                limit: Rule::Year.limit(),
                 committed: view.year.committed,
                 at_most: view.year.limit,
                 ..trip
             },
             Refusal::PoolExhausted => Self {
-                limit: "month's pool",
+                limit: Rule::Month.limit(),
                 committed: view.pool.committed,
                 at_most: view.pool.limit,
                 ..trip
@@ -196,7 +197,8 @@ impl Binding {
     }
 }
 
-fn compared(refusal: Refusal, view: &View, fuse: Option<&FuseBlown>) -> Compared {
+/// The numbers behind a refusal, and the limit that said no.
+pub(super) fn compared(refusal: Refusal, view: &View, fuse: Option<&FuseBlown>) -> Compared {
     Compared {
         binding: Binding::of(refusal, view, fuse),
         own_committed: view.own.committed,

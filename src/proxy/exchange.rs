@@ -17,14 +17,14 @@ use super::admit::{self, Admitted};
 use super::body::Progress;
 use super::desk::{Desk, InFlight};
 use super::headers::{self, Present};
-use super::identify::{self, Because, Claims, Payer};
+use super::identify::{self, Because, Claims, Payer, Unpaid};
 use super::incoming::{Outgoing, recognise, take_path_key};
 use super::meter::{Answer, BoxError};
 use super::once::Once;
-use super::priced::{asked, nearest_operation};
+use super::pricing;
 use super::refusal::{Refusal, Refused};
 use super::refuse::{self, Context};
-use super::sessions::Entered;
+use super::sessions::{Entered, Stands};
 use super::snapshot::Held;
 use super::standing;
 use super::ticket::{Facts, Ticket};
@@ -34,10 +34,10 @@ use crate::budget::credits::MicroCredits;
 use crate::budget::operation::Operation;
 use crate::budget::usage::Usage;
 use crate::clock;
-use crate::config::checked::{Limits, UnpricedPolicy};
+use crate::config::checked::Limits;
 use crate::ledger::event::RequestId;
-use crate::rates::quote::{Conversation, Terms};
-use crate::salesforce::call::{Call, Paid, Price, UpstreamName};
+use crate::rates::quote::Terms;
+use crate::salesforce::call::{Call, Paid, Price};
 use crate::salesforce::{NamedKind, Shape};
 
 /// One exchange: what every step of it needs.
@@ -149,7 +149,7 @@ impl Exchange {
         self.has_room()?;
         self.is_not_too_large(outgoing)?;
         let call = call?;
-        self.is_configured(call.upstream)?;
+        pricing::configured(&self.held, call.upstream)?;
         let ticket = match call.price {
             Price::Free => None,
             Price::Unpriced(service) => {
@@ -189,19 +189,6 @@ impl Exchange {
         Ok(())
     }
 
-    fn is_configured(&self, upstream: UpstreamName) -> Result<(), Box<Refused>> {
-        match self.held.upstream(upstream) {
-            Some(_) => Ok(()),
-            None => {
-                let detail = format!(
-                    "no upstream is configured for this path: set [upstreams] {}",
-                    upstream.name()
-                );
-                Err(Refused::new(Refusal::BadRequest, detail))
-            }
-        }
-    }
-
     /// A call without a price: refused, passed, or charged a flat amount.
     async fn unpriced(
         &self,
@@ -213,22 +200,14 @@ impl Exchange {
         known: &mut Known,
     ) -> Result<Option<Box<Ticket>>, Box<Refused>> {
         self.desk.counters().unpriced(service);
-        match self.unpriced_policy(call.upstream) {
-            UnpricedPolicy::Pass => Ok(None),
-            UnpricedPolicy::Refuse => {
-                let detail = "no price is known for this call; [unpriced] in breakerbox.toml says what to do with it";
-                Err(Refused::new(Refusal::Unpriced, detail))
-            }
-            UnpricedPolicy::Charge(credits) => {
-                let terms = Terms::flat(nearest_operation(service), credits);
-                let payer = self.payer(&self.claims(parts, key, None), || terms, known)?;
-                let once = self.once(parts, &payer, None, outgoing).await;
-                known.priced(terms);
-                self.admitted(payer, terms, once?, None, Usage::of_units(1), known)
-                    .await
-                    .map(Some)
-            }
-        }
+        let Some(terms) = pricing::without_price(&self.held, call.upstream, service)? else {
+            return Ok(None);
+        };
+        let payer = self.payer(&self.claims(parts, key, None), || terms, known)?;
+        let once = self.once(parts, &payer, None, outgoing).await;
+        known.priced(terms);
+        let ticket = self.admitted(payer, terms, once?, None, Usage::of_units(1), known);
+        ticket.await.map(Some)
     }
 
     /// A call with a price: whose is it, what may it cost, is there room.
@@ -245,23 +224,23 @@ impl Exchange {
         let facts = facts.await?;
         let body_bytes = self.most_bytes(&parts.headers, outgoing);
         let quote = |conversation| {
-            let asked = asked(paid, &facts, body_bytes, conversation);
+            let asked = pricing::asked(paid, &facts, body_bytes, conversation);
             self.held.card.quote(paid.operation, &asked)
         };
         let sessions = &self.desk.shared.sessions;
-        let (stands, agent) = match paid.session {
-            None => (Conversation::default(), None),
-            Some(session) => sessions.look(session),
-        };
-        let agent = agent.as_deref().map(|agent| (NamedKind::Agent, agent));
-        let in_body = facts.named.as_ref().map(|(kind, id)| (*kind, id.as_str()));
-        let claims = self.claims(parts, key, paid.named.or(in_body).or(agent));
-        let mut payer = self.payer(&claims, || quote(stands), known)?;
+        let Stands {
+            conversation,
+            agent,
+            ..
+        } = paid.session.map(|id| sessions.look(id)).unwrap_or_default();
+        let named = pricing::named(paid, &facts, agent.as_deref());
+        let claims = self.claims(parts, key, named);
+        let mut payer = self.payer(&claims, || quote(conversation), known)?;
         let once = self.once(parts, &payer, paid.session, outgoing).await;
-        let once = once.inspect_err(|_| known.priced(quote(stands)))?;
+        let once = once.inspect_err(|_| known.priced(quote(conversation)))?;
         // With the session taken, so that no other turn changes what its conversation has cost.
         let (terms, turn) = match paid.session {
-            None => (quote(stands), None),
+            None => (quote(conversation), None),
             Some(session) => {
                 let (terms, turn) = sessions.enter(session, self.now, quote);
                 (terms, Some(turn))
@@ -272,12 +251,23 @@ impl Exchange {
             // It was free when its payer was looked for: another turn was void since.
             payer = self.payer(&claims, || terms, known)?;
         }
-        let used = Usage {
-            units: facts.units.unwrap_or(1),
-            generations: facts.generations.unwrap_or(0),
-            ..Usage::default()
-        };
-        self.admitted(payer, terms, once, turn, used, known).await
+        let said = pricing::said(&facts);
+        self.admitted(payer, terms, once, turn, said, known).await
+    }
+
+    fn claims<'a>(
+        &self,
+        parts: &'a Parts,
+        key: Option<&'a str>,
+        named: Option<(NamedKind, &'a str)>,
+    ) -> Claims<'a> {
+        Claims {
+            headers: &parts.headers,
+            present: self.present,
+            path_key: key,
+            named,
+            now_ms: self.now.as_millisecond(),
+        }
     }
 
     /// Is there room, and from then on the ticket. Of what a refusal drops, the turn leaves its conversation before
@@ -351,16 +341,14 @@ impl Exchange {
         };
         let terms = quote();
         known.priced(terms);
-        if !refused.refusal.shadowed() {
-            return Err(refused);
-        }
-        let payer = if terms.is_free() {
-            identify::nobody(&self.held, claims)
-        } else if self.enforces(&refused) {
-            return Err(refused);
-        } else {
-            self.note(&refused, known, true);
-            identify::in_shadow(&self.held, &self.desk.keys, claims, &refused)?
+        let payer = match identify::unpaid(&self.held, terms.is_free(), &refused) {
+            None => return Err(refused),
+            Some(Unpaid::Free) => identify::nobody(&self.held, claims),
+            Some(Unpaid::Noted) => {
+                self.note(&refused, known, true);
+                let key = identify::given_key(&self.held, &self.desk.keys, claims)?;
+                identify::in_shadow(&self.held, key, claims, &refused)?
+            }
         };
         known.payer = Some(payer.because);
         Ok(payer)

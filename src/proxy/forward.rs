@@ -19,6 +19,14 @@ use super::upstream::{Forward, ForwardError};
 use crate::salesforce::call::{Price, UpstreamName};
 use crate::salesforce::tap::Tap;
 
+/// What looks at the answer to a call that is charged.
+pub(super) fn tap(price: &Price<'_>, bound: usize, readable: bool) -> Tap {
+    match price {
+        Price::Paid(paid) => Tap::new(paid.endpoint, bound, readable),
+        Price::Free | Price::Composite(_) | Price::Unpriced(_) => Tap::flat(),
+    }
+}
+
 impl Exchange {
     /// Forwards, and waits for the response head.
     pub(super) async fn send<S, B>(
@@ -60,11 +68,7 @@ impl Exchange {
             }
             let bound = self.limits().price_body_bytes;
             let readable = body::is_plain(response.headers());
-            let tap = match price {
-                Price::Paid(paid) => Tap::new(paid.endpoint, bound, readable),
-                Price::Free | Price::Composite(_) | Price::Unpriced(_) => Tap::flat(),
-            };
-            ticket.answered(response.status(), tap);
+            ticket.answered(response.status(), tap(price, bound, readable));
             ticket
         });
         Ok((response, ticket))

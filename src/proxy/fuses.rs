@@ -155,6 +155,31 @@ impl InForce<'_> {
         Ok(())
     }
 
+    /// Each limit in words: whose, and where its hour stands.
+    pub(super) fn told(&self) -> Vec<(&'static str, String)> {
+        let told = self.each().flat_map(|fuse| {
+            let [request, hour] = match fuse.agent {
+                Some(_) => ["agent max_per_request", "agent max_per_hour"],
+                None => ["team max_per_request", "team max_per_hour"],
+            };
+            let FuseLimits {
+                per_request,
+                per_hour,
+            } = fuse.limits;
+            let committed = fuse.hour(self.at).committed();
+            [
+                (request, per_request, format!("{per_request} at most")),
+                (
+                    hour,
+                    per_hour,
+                    format!("{committed} in this hour, {per_hour} at most"),
+                ),
+            ]
+        });
+        let limits = told.filter(|(_, limit, _)| *limit != MicroCredits::MAX);
+        limits.map(|(what, _, value)| (what, value)).collect()
+    }
+
     /// Takes the estimate from every hour, or from none.
     pub(super) fn take(&self, estimate: MicroCredits) -> Result<(), FuseBlown> {
         for (taken, fuse) in self.each().enumerate() {

@@ -1,15 +1,15 @@
 //! Whose is it: who pays for a request, and how much it matters (design.md, section 4).
 
+mod keys;
+
 use std::borrow::Cow;
-use std::cell::RefCell;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
 use compact_str::CompactString;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 
+pub use self::keys::{KEY_LEN, KeyCache};
 use super::headers::Present;
 use super::refusal::{Refusal, Refused};
 use super::snapshot::{KeyEntry, NamedEntry, Snapshot};
@@ -23,9 +23,6 @@ pub const KEY: HeaderName = HeaderName::from_static("breakerbox-key");
 pub const CLASS: HeaderName = HeaderName::from_static("breakerbox-class");
 /// The header by which a client adds tags.
 pub const TAGS: HeaderName = HeaderName::from_static("breakerbox-tags");
-
-/// Hex characters of a key.
-pub const KEY_LEN: usize = 64;
 
 /// Who pays, and what is known of the call for events.
 #[derive(Clone, Debug)]
@@ -105,8 +102,20 @@ pub fn identify(
     keys: &KeyCache,
     claims: &Claims<'_>,
 ) -> Result<Payer, Box<Refused>> {
-    let key = given_key(snapshot, keys, claims)?.map(|key| valid(key, claims));
-    let key = key.transpose()?;
+    let key = given_key(snapshot, keys, claims)?;
+    of_key(snapshot, key, claims)
+}
+
+/// Finds the payer of a request with this key, or with none.
+///
+/// # Errors
+/// As [`identify`].
+pub(super) fn of_key(
+    snapshot: &Snapshot,
+    key: Option<Arc<KeyEntry>>,
+    claims: &Claims<'_>,
+) -> Result<Payer, Box<Refused>> {
+    let key = key.map(|key| valid(key, claims)).transpose()?;
     let names = Names::of(snapshot, claims);
     let (team, because) = match (&key, names.entry) {
         (Some(key), Some(entry))
@@ -124,20 +133,41 @@ pub fn identify(
     paid_by(snapshot, claims, names, (team, because), key)
 }
 
+/// Whether a request whose payer is refused goes on, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unpaid {
+    /// It costs nothing.
+    Free,
+    /// In shadow mode, where it is only noted.
+    Noted,
+}
+
+/// A free call needs nobody; where the team a refusal names, or else the process, is in shadow mode, it is only noted.
+pub(super) fn unpaid(snapshot: &Snapshot, is_free: bool, refused: &Refused) -> Option<Unpaid> {
+    if !refused.refusal.shadowed() {
+        return None;
+    }
+    if is_free {
+        return Some(Unpaid::Free);
+    }
+    let team = refused.team.and_then(|team| snapshot.team(team));
+    let enforces = team.map_or(snapshot.enforce, |team| team.enforce);
+    (!enforces).then_some(Unpaid::Noted)
+}
+
 /// Who pays where a refusal is only noted: the team it names, as if nothing were wrong.
 ///
 /// # Errors
 /// A class that is none.
-pub fn in_shadow(
+pub(super) fn in_shadow(
     snapshot: &Snapshot,
-    keys: &KeyCache,
+    key: Option<Arc<KeyEntry>>,
     claims: &Claims<'_>,
     refused: &Refused,
 ) -> Result<Payer, Box<Refused>> {
     let payer = match refused.team {
         None => nobody(snapshot, claims),
         Some(team) => {
-            let key = given_key(snapshot, keys, claims)?;
             let names = Names::of(snapshot, claims);
             paid_by(snapshot, claims, names, (team, Because::Key), key)?
         }
@@ -149,7 +179,7 @@ pub fn in_shadow(
 }
 
 /// Nobody pays: a call that is free, or one whose refusal is only noted.
-pub fn nobody(snapshot: &Snapshot, claims: &Claims<'_>) -> Payer {
+pub(super) fn nobody(snapshot: &Snapshot, claims: &Claims<'_>) -> Payer {
     let team = snapshot.unattributed_booking();
     Payer {
         team,
@@ -174,7 +204,7 @@ fn paid_by(
     let entry = names.entry;
     Ok(Payer {
         team,
-        class: class(snapshot, team, key.as_deref(), entry, claims)?,
+        class: classified(snapshot, team, key.as_deref(), entry, claims)?.class,
         tags: tags(snapshot, team, key.as_deref(), entry, claims),
         agent_type: entry.and_then(|entry| entry.agent_type.clone()),
         fuse: entry.and_then(|entry| entry.fuse),
@@ -228,7 +258,7 @@ fn valid(key: Arc<KeyEntry>, claims: &Claims<'_>) -> Result<Arc<KeyEntry>, Box<R
     Ok(key)
 }
 
-fn given_key(
+pub(super) fn given_key(
     snapshot: &Snapshot,
     keys: &KeyCache,
     claims: &Claims<'_>,
@@ -274,25 +304,58 @@ fn unattributed() -> Box<Refused> {
     Refused::new(Refusal::Unattributed, detail)
 }
 
+/// A request's class, and where it comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Classified {
+    /// What counts.
+    pub(super) class: Class,
+    /// Who stated a class first.
+    pub(super) stated_by: StatedBy,
+    /// What the key allows at most.
+    pub(super) ceiling: Option<Class>,
+    /// What the client asked for.
+    pub(super) asked: Option<Class>,
+}
+
+/// Who stated a class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StatedBy {
+    /// What the request names.
+    Named,
+    /// The key.
+    Key,
+    /// The team.
+    Team,
+    /// Nobody: it is standard.
+    Nobody,
+}
+
 /// The named thing's class, else the key's, else the team's, else standard; a key's is also a ceiling, and the
 /// client may lower it further.
-fn class(
+pub(super) fn classified(
     snapshot: &Snapshot,
     team: usize,
     key: Option<&KeyEntry>,
     entry: Option<&NamedEntry>,
     claims: &Claims<'_>,
-) -> Result<Class, Box<Refused>> {
-    let key = key.and_then(|key| key.class);
+) -> Result<Classified, Box<Refused>> {
+    let ceiling = key.and_then(|key| key.class);
     let of_team = snapshot.team(team).and_then(|team| team.class);
-    let stated = entry
-        .and_then(|entry| entry.class)
-        .or(key)
-        .or(of_team)
-        .unwrap_or(Class::Standard);
-    let class = key.map_or(stated, |ceiling| stated.at_most(ceiling));
+    let (stated, stated_by) = match (entry.and_then(|entry| entry.class), ceiling, of_team) {
+        (Some(class), _, _) => (class, StatedBy::Named),
+        (None, Some(class), _) => (class, StatedBy::Key),
+        (None, None, Some(class)) => (class, StatedBy::Team),
+        (None, None, None) => (Class::Standard, StatedBy::Nobody),
+    };
+    let class = ceiling.map_or(stated, |ceiling| stated.at_most(ceiling));
+    let classified = |class, asked| Classified {
+        class,
+        stated_by,
+        ceiling,
+        asked,
+    };
     let Some(asked) = claims.header(Present::CLASS, &CLASS) else {
-        return Ok(class);
+        return Ok(classified(class, None));
     };
     let asked = asked
         .to_str()
@@ -304,67 +367,13 @@ fn class(
             "Breakerbox-Class is critical, standard or background",
         )
     })?;
-    Ok(class.at_most(asked))
+    Ok(classified(class.at_most(asked), Some(asked)))
 }
 
 /// A name in a path, decoded; not one byte is copied where nothing is encoded.
-fn decoded(id: &str) -> Cow<'_, str> {
+pub(super) fn decoded(id: &str) -> Cow<'_, str> {
     match memchr::memchr(b'%', id.as_bytes()) {
         None => Cow::Borrowed(id),
         Some(_) => percent_decode_str(id).decode_utf8_lossy(),
     }
-}
-
-/// Keys seen lately on one worker, so that a key is hashed with SHA-256 once and not at every request.
-///
-/// Indexed by a keyed hash nobody outside can predict; a hit is compared in constant time.
-#[derive(Debug, Default)]
-pub struct KeyCache {
-    hasher: foldhash::quality::RandomState,
-    slots: RefCell<Vec<Option<Cached>>>,
-}
-
-#[derive(Clone, Debug)]
-struct Cached {
-    text: [u8; KEY_LEN],
-    entry: Arc<KeyEntry>,
-}
-
-/// A power of two; more keys than this in use at once cost a SHA-256 each time they collide.
-const CACHED_KEYS: usize = 256;
-
-impl KeyCache {
-    /// Forgets everything: the config changed.
-    pub fn clear(&self) {
-        self.slots.borrow_mut().clear();
-    }
-
-    fn find(&self, snapshot: &Snapshot, given: &[u8]) -> Option<Arc<KeyEntry>> {
-        let text: &[u8; KEY_LEN] = given.try_into().ok()?;
-        let slot = usize::try_from(self.hasher.hash_one(text).rem_euclid(256)).ok()?;
-        if let Some(Some(cached)) = self.slots.borrow().get(slot)
-            && same_text(&cached.text, text)
-        {
-            return Some(Arc::clone(&cached.entry));
-        }
-        let hash = digest::digest(&digest::SHA256, text);
-        let hash: &[u8; 32] = hash.as_ref().try_into().ok()?;
-        // Looked up by a hash: what the look-up's timing tells is about the hash, not the key.
-        let entry = snapshot.keys.get(hash)?;
-        let mut slots = self.slots.borrow_mut();
-        slots.resize(CACHED_KEYS, None);
-        if let Some(place) = slots.get_mut(slot) {
-            *place = Some(Cached {
-                text: *text,
-                entry: Arc::clone(entry),
-            });
-        }
-        Some(Arc::clone(entry))
-    }
-}
-
-/// Compares every byte, whatever the first ones say.
-fn same_text(a: &[u8; KEY_LEN], b: &[u8; KEY_LEN]) -> bool {
-    let difference = a.iter().zip(b).fold(0, |all, (a, b)| all | (a ^ b));
-    std::hint::black_box(difference) == 0
 }

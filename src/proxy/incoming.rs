@@ -42,7 +42,7 @@ impl Outgoing {
     pub(super) fn new(headers: &HeaderMap, present: Present, body: Incoming) -> Self {
         let stated = present
             .has(Present::CONTENT_LENGTH)
-            .then(|| headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok())
+            .then(|| stated_bytes(headers))
             .flatten();
         Self {
             ahead: None,
@@ -75,6 +75,11 @@ impl Outgoing {
         };
         has_come(body).await
     }
+}
+
+/// What a head says of its body's size.
+pub(super) fn stated_bytes(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 async fn has_come(mut body: Incoming) -> bool {
@@ -131,8 +136,7 @@ impl Exchange {
         if ahead.is_some_and(|ahead| ahead.read == Read::NoRoom) {
             return Err(no_room());
         }
-        let detail = "a sub-request of this call costs credits, or cannot be read; send it as a call of its own";
-        Err(Refused::new(Refusal::Unpriced, detail))
+        Err(not_harmless())
     }
 
     /// What the body says of the call's cost, as far as that must be known before it is forwarded.
@@ -267,6 +271,13 @@ fn overrides_method(present: Present, uri: &Uri) -> bool {
         })
     };
     present.has(Present::METHOD_OVERRIDE) || uri.query().is_some_and(in_query)
+}
+
+/// A call that carries others must carry none that could cost anything.
+pub(super) fn not_harmless() -> Box<Refused> {
+    let detail =
+        "a sub-request of this call costs credits, or cannot be read; send it as a call of its own";
+    Refused::new(Refusal::Unpriced, detail)
 }
 
 pub(super) fn too_large(bound: u64) -> Box<Refused> {

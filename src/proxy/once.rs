@@ -156,7 +156,7 @@ impl Exchange {
     }
 }
 
-fn in_flight(turn: InFlight) -> Box<Refused> {
+pub(super) fn in_flight(turn: InFlight) -> Box<Refused> {
     let InFlight { request, since } = turn;
     let detail = format!(
         "request {request} is a turn of this session and in flight since {since}; Salesforce runs one at a time"

@@ -67,6 +67,17 @@ impl Session {
     }
 }
 
+/// How a session stands between its turns; by default, what is known of a call that is none of any session.
+#[derive(Clone, Debug, Default)]
+pub struct Stands {
+    /// What its conversation has cost.
+    pub conversation: Conversation,
+    /// The agent it was opened with, where the opening was seen.
+    pub agent: Option<CompactString>,
+    /// It was opened below its team's trip point.
+    pub opened_below_trip: bool,
+}
+
 /// A turn in its conversation: it counts with its estimate, or what it came to, until it is settled.
 #[derive(Debug)]
 pub struct Turn {
@@ -120,15 +131,20 @@ impl Sessions {
         self.by_id.insert(id, Session::of(row, true));
     }
 
-    /// Where a conversation stands, and its agent, where the opening was seen. A turn is priced by what
-    /// [`enter`](Self::enter) says.
-    pub fn look(&self, session: &str) -> (Conversation, Option<CompactString>) {
+    /// What is known of a session. A turn is priced by what [`enter`](Self::enter) says.
+    pub fn look(&self, session: &str) -> Stands {
         let Some(known) = self.by_id.get(session) else {
-            return (NEW, None);
+            return Stands {
+                conversation: NEW,
+                ..Stands::default()
+            };
         };
         let agent = &known.row.agent;
-        let agent = (!agent.is_empty()).then(|| agent.clone());
-        (known.conversation(), agent)
+        Stands {
+            conversation: known.conversation(),
+            agent: (!agent.is_empty()).then(|| agent.clone()),
+            opened_below_trip: known.row.opened_below_trip,
+        }
     }
 
     /// A turn is quoted where its conversation stands and counts from then on, in one step: turns at once would see

@@ -55,9 +55,10 @@ fn a_look_says_what_a_turn_would_find_and_changes_nothing() {
     let sessions = Sessions::default();
     sessions.opened(row("a", 0));
     let check = |session: &str, want: (i64, bool, Option<&str>)| {
-        let (stands, agent) = sessions.look(session);
-        let got = (stands.charged.micros(), stands.opening_owed);
-        assert_eq!((got.0, got.1, agent.as_deref()), want, "{session}");
+        let stands = sessions.look(session);
+        let stood = stands.conversation;
+        let got = (stood.charged.micros(), stood.opening_owed);
+        assert_eq!((got.0, got.1, stands.agent.as_deref()), want, "{session}");
     };
     check("b", (0, true, None));
     assert_eq!(sessions.len(), 1, "a look leaves no name behind");

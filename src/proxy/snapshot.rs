@@ -12,10 +12,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use compact_str::CompactString;
 use foldhash::fast::FixedState;
 use http::HeaderValue;
+use jiff::Timestamp;
 
 use super::counters::TeamCounters;
 use super::fuses::Fuses;
 use crate::budget::books::{PoolLimits, TeamBooks, TeamLimits};
+use crate::budget::credits::MicroCredits;
 use crate::budget::operation::Class;
 use crate::budget::pace::Pace;
 use crate::budget::throttle::Throttle;
@@ -23,6 +25,7 @@ pub use crate::config::checked::UNATTRIBUTED;
 use crate::config::checked::{Checked, OnBound, Upstream};
 use crate::ledger::event::TeamId;
 use crate::ledger::live::LivePeriod;
+use crate::ledger::overrides::{Effect, Funded, Hold, Override};
 use crate::rates::card::Card;
 use crate::salesforce::call::UpstreamName;
 use crate::salesforce::{NamedKind, names};
@@ -56,6 +59,10 @@ pub struct Snapshot {
     pub unattributed: Option<usize>,
     /// By name; the same entry across reloads that do not change it, so that its connections stay in use.
     pub upstreams: [Option<Arc<UpstreamEntry>>; UpstreamName::ALL.len()],
+    /// What people decided and is in force, the oldest first.
+    pub overrides: Vec<Arc<Override>>,
+    /// False: refusals are only noted, by the configuration or by an override.
+    pub enforce: bool,
 }
 
 /// An upstream on the request path.
@@ -80,6 +87,10 @@ pub struct TeamEntry {
     pub books: Arc<TeamBooks>,
     /// What it may spend.
     pub limits: TeamLimits,
+    /// The part of the allocation that overrides gave.
+    pub by_override: MicroCredits,
+    /// Whether a person holds the breaker; the limits say so already.
+    pub held: Option<HeldBreaker>,
     /// Its slots above the trip point.
     pub throttle: Arc<Throttle>,
     /// Its line above the trip point, where it is paced.
@@ -96,6 +107,17 @@ pub struct TeamEntry {
     pub seen: Arc<Seen>,
     /// What outlives reloads and periods.
     pub presence: Arc<Presence>,
+}
+
+/// A team's breaker in a person's hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldBreaker {
+    /// How.
+    pub hold: Hold,
+    /// By which override.
+    pub by: i64,
+    /// Until when.
+    pub until: Timestamp,
 }
 
 /// What a team keeps across reloads and periods.
@@ -186,6 +208,26 @@ impl Snapshot {
     /// The team at a position; positions come from this same snapshot.
     pub fn team(&self, at: usize) -> Option<&TeamEntry> {
         self.teams.get(at)
+    }
+
+    /// The override by which refusals are only noted.
+    pub fn shadow(&self) -> Option<&Arc<Override>> {
+        let mut newest = self.overrides.iter().rev();
+        newest.find(|row| row.effect == Effect::Shadow)
+    }
+
+    /// What overrides in force gave teams out of a source. Of teams that are not configured they give nothing.
+    pub fn given(&self, out_of: Funded) -> MicroCredits {
+        let rows = self.overrides.iter().filter_map(|row| match row.effect {
+            Effect::Credits(funded, credits) if funded == out_of => {
+                let mut teams = self.teams.iter();
+                teams
+                    .any(|team| Some(team.id) == row.team)
+                    .then_some(credits)
+            }
+            Effect::Credits(..) | Effect::Hold(_) | Effect::Shadow => None,
+        });
+        rows.sum::<Option<_>>().unwrap_or(MicroCredits::MAX)
     }
 
     /// The position of [`UNATTRIBUTED`], always the last.

@@ -11,6 +11,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+pub(super) use self::settle::{metered, outcome};
 use super::body::Progress;
 use super::desk::Desk;
 use super::fuses::HourAt;
@@ -186,7 +187,7 @@ impl Ticket {
     /// The answer is over, its last bytes not yet passed on; the credits by which it came to more than the bound.
     pub fn finish(&mut self) -> Option<MicroCredits> {
         let learned = self.learned();
-        let (usage, price) = self.metered(Reached::Complete, &learned);
+        let (usage, price) = metered(&self.terms, &self.facts.asked, Reached::Complete, &learned);
         self.finished = Some(Finished {
             learned,
             usage,
@@ -263,7 +264,7 @@ impl Ticket {
             finished => {
                 let learned = finished.map(|finished| finished.learned);
                 let learned = learned.unwrap_or_else(|| self.learned());
-                let (usage, price) = self.metered(reached, &learned);
+                let (usage, price) = metered(&self.terms, &self.facts.asked, reached, &learned);
                 Finished {
                     learned,
                     usage,

@@ -61,6 +61,11 @@ impl Turns {
         }
     }
 
+    /// The turn that has a session, for whoever only asks.
+    pub fn holder(&self, session: &str) -> Option<InFlight> {
+        self.in_flight.get(session).map(|turn| *turn)
+    }
+
     /// Lets the next turn have the session.
     fn let_go(&self, session: &str) {
         self.in_flight.remove(session);

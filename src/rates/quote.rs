@@ -1,5 +1,7 @@
 //! From a request's facts to estimate and bound, and from what was used to the price.
 
+pub mod lines;
+
 use std::collections::BTreeMap;
 
 use super::card::{Card, Large, Line, Unread};
@@ -111,12 +113,7 @@ impl Card {
             } => {
                 let tier = tier_of(models, asked.model).and_then(|tier| tiers.get(tier));
                 let price = *tier.unwrap_or(default_price);
-                let output = asked.output_tokens.unwrap_or(*output_tokens);
-                let generations = asked.generations.unwrap_or(1).clamp(1, GENERATIONS_MAX);
-                let output = output.min(OUTPUT_TOKENS_MAX.max(*output_tokens));
-                let output = output.saturating_mul(generations);
-                let tokens = tokens_of(asked.body_bytes).saturating_add(output);
-                let bound = tokens_price(price, tokens, *per);
+                let bound = tokens_price(price, asked.expected(*output_tokens).tokens(), *per);
                 terms(bound, bound, price, Rule::Tokens { per: *per }, price)
             }
         }
@@ -128,14 +125,7 @@ impl Card {
         (price, estimate, max): (MicroCredits, MicroCredits, MicroCredits),
         conversation_max: Option<MicroCredits>,
     ) -> Terms {
-        let opening = match self.line(Operation::AgentConversation) {
-            Line::PerCall { price, .. } if asked.conversation.opening_owed => *price,
-            Line::PerCall { .. }
-            | Line::Free
-            | Line::PerAction { .. }
-            | Line::PerUnit { .. }
-            | Line::PerTokens { .. } => MicroCredits::ZERO,
-        };
+        let opening = self.opening(&asked.conversation);
         let charged = add(asked.conversation.charged, opening);
         let left = conversation_max.map_or(MicroCredits::MAX, |most| {
             most.checked_sub(charged)
@@ -154,6 +144,46 @@ impl Card {
             price,
             rule: Rule::Actions { left },
         }
+    }
+}
+
+impl Card {
+    /// What a turn pays for a conversation's opening that was not seen.
+    fn opening(&self, conversation: &Conversation) -> MicroCredits {
+        match self.line(Operation::AgentConversation) {
+            Line::PerCall { price, .. } if conversation.opening_owed => *price,
+            Line::PerCall { .. }
+            | Line::Free
+            | Line::PerAction { .. }
+            | Line::PerUnit { .. }
+            | Line::PerTokens { .. } => MicroCredits::ZERO,
+        }
+    }
+}
+
+impl Asked<'_> {
+    /// Tokens to expect, where nobody has counted any yet; `output_tokens` where the request sets no limit.
+    fn expected(&self, output_tokens: u64) -> Expected {
+        let generations = self.generations.unwrap_or(1).clamp(1, GENERATIONS_MAX);
+        let output = self.output_tokens.unwrap_or(output_tokens);
+        let output = output.min(OUTPUT_TOKENS_MAX.max(output_tokens));
+        Expected {
+            input: tokens_of(self.body_bytes),
+            output: output.saturating_mul(generations),
+        }
+    }
+}
+
+/// Tokens to expect of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Expected {
+    input: u64,
+    output: u64,
+}
+
+impl Expected {
+    const fn tokens(self) -> u64 {
+        self.input.saturating_add(self.output)
     }
 }
 

@@ -151,6 +151,20 @@ impl<'p> Paid<'p> {
 }
 
 impl Endpoint {
+    /// What people call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SessionOpen => "session opening",
+            Self::Turn => "turn",
+            Self::TurnStream => "streamed turn",
+            Self::PromptTemplate => "prompt template",
+            Self::Generation => "generation",
+            Self::ChatGeneration => "chat generation",
+            Self::Embeddings => "embeddings",
+            Self::Predict => "prediction",
+        }
+    }
+
     /// What the price or the payer depends on. The Models API has no field that limits a generation's output.
     pub const fn needs(self) -> Needs {
         match self {

@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 use crate::http::{Connection, call};
 use crate::stage::{CHAT, MODEL_PATH, SALES_KEY, Stage, allocations, series, wait_for};
 
-const QUICKLY: Duration = Duration::from_secs(2);
+pub(crate) const QUICKLY: Duration = Duration::from_secs(2);
 
-fn with_share(share: &str) -> String {
+pub(crate) fn with_share(share: &str) -> String {
     allocations("guide", "12_000_000_000")
         .replace("share = \"35%\"", &format!("share = \"{share}\""))
 }
 
 /// Runs `edit` while eight clients call; every call must succeed and every credit be counted.
-fn under_load(stage: &Stage, edit: impl FnOnce()) {
+pub(crate) fn under_load(stage: &Stage, edit: impl FnOnce()) {
     let (stop, calls) = (AtomicBool::new(false), AtomicU64::new(0));
     let before: u64 = stage.team("sales", "used").parse().expect("whole credits");
     std::thread::scope(|scope| {

@@ -35,6 +35,7 @@ fn usage_is_summed_by_what_is_asked_for() {
     let facts = AllocationFact {
         team,
         allocation: micros(1),
+        by_override: MicroCredits::ZERO,
         tags: r#"{"cost_center":"4100"}"#.into(),
     };
     let change = AllocationChange {
@@ -190,6 +191,7 @@ fn sums_of_version_4_are_cut_by_period() {
         ))
         .unwrap();
     }
+    main.execute_batch(UNDO_8).unwrap();
     main.execute_batch("DROP TABLE hour_alert; DROP TABLE idempotency; ALTER TABLE correction DROP COLUMN refused; PRAGMA user_version = 4")
         .unwrap();
     drop(main);

@@ -12,6 +12,7 @@ use crate::ledger::event::{Confidence, Event, EventKind, IdempotencyRow, Session
 use crate::proxy::counters::Outcome;
 use crate::proxy::identify::Because;
 use crate::proxy::sessions::SESSION_ID_MAX;
+use crate::rates::quote::Terms;
 use crate::salesforce::names;
 use crate::salesforce::tap::Learned;
 
@@ -85,33 +86,6 @@ impl Ticket {
         let may_have_run = !matches!(reached, Reached::Unsent | Reached::Refused { .. });
         let made = may_have_run || charge != Charge::Void;
         self.once.as_mut()?.ended(self.facts.request, made)
-    }
-
-    /// What was used, and its price. An answer that could not be read costs the bound, and one that could no less
-    /// than what the request asked for.
-    pub(super) fn metered(&self, reached: Reached, learned: &Learned) -> (Usage, MicroCredits) {
-        let over = matches!(reached, Reached::Complete | Reached::Streaming);
-        match learned.usage {
-            Some(mut usage) => {
-                usage.generations = usage.generations.max(self.facts.asked.generations);
-                let price = self.terms.price(&usage);
-                match reached {
-                    Reached::Complete if learned.unreadable => {
-                        (usage, price.max(self.terms.quote.bound))
-                    }
-                    _ => (usage, price),
-                }
-            }
-            None if reached == Reached::Complete => {
-                let usage = Usage {
-                    estimated: true,
-                    ..self.facts.asked
-                };
-                (usage, self.terms.quote.bound)
-            }
-            None if over => (self.facts.asked, MicroCredits::ZERO),
-            None => (Usage::default(), MicroCredits::ZERO),
-        }
     }
 
     /// Brings the conversation up to date; what is left to write down.
@@ -196,7 +170,37 @@ impl Ticket {
     }
 }
 
-const fn outcome(charge: Charge) -> Outcome {
+/// What was used, and its price. An answer that could not be read costs the bound, and one that could no less than
+/// what the request asked for.
+pub(in crate::proxy) fn metered(
+    terms: &Terms,
+    asked: &Usage,
+    reached: Reached,
+    learned: &Learned,
+) -> (Usage, MicroCredits) {
+    let over = matches!(reached, Reached::Complete | Reached::Streaming);
+    match learned.usage {
+        Some(mut usage) => {
+            usage.generations = usage.generations.max(asked.generations);
+            let price = terms.price(&usage);
+            match reached {
+                Reached::Complete if learned.unreadable => (usage, price.max(terms.quote.bound)),
+                _ => (usage, price),
+            }
+        }
+        None if reached == Reached::Complete => {
+            let usage = Usage {
+                estimated: true,
+                ..*asked
+            };
+            (usage, terms.quote.bound)
+        }
+        None if over => (*asked, MicroCredits::ZERO),
+        None => (Usage::default(), MicroCredits::ZERO),
+    }
+}
+
+pub(in crate::proxy) const fn outcome(charge: Charge) -> Outcome {
     match charge {
         Charge::Void => Outcome::Void,
         Charge::Measured(_) => Outcome::Measured,
