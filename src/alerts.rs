@@ -30,6 +30,8 @@ pub struct Watcher {
     ledger: Ledger,
     /// What is known to be raised, so that the ledger is asked once.
     raised: BTreeSet<(TeamId, PeriodName, u32)>,
+    /// Teams that have more than before, and whose levels the ledger has not let go yet.
+    grown: BTreeSet<(TeamId, PeriodName)>,
     counts: BTreeMap<(Arc<str>, Level), u64>,
     fuses: fuses::FuseWatch,
     rates: rates::RateWatch,
@@ -41,6 +43,7 @@ impl Watcher {
         Self {
             ledger,
             raised: BTreeSet::new(),
+            grown: BTreeSet::new(),
             counts: BTreeMap::new(),
             fuses: fuses::FuseWatch::default(),
             rates: rates::RateWatch::default(),
@@ -58,6 +61,7 @@ impl Watcher {
     /// Raises what is due; true if anything was.
     pub fn look(&mut self, snapshot: &Snapshot, now: Timestamp) -> bool {
         let mut any = false;
+        self.rearm(snapshot, &[], now);
         for team in snapshot
             .teams
             .iter()
@@ -140,20 +144,23 @@ impl Watcher {
         *count = count.saturating_add(1);
     }
 
-    /// These teams have more than before: levels above current use may be raised again.
+    /// These teams have more than before: levels above current use may be raised again. What cannot be written down is
+    /// tried again at the next look.
     pub fn rearm(&mut self, snapshot: &Snapshot, grown: &[TeamId], now: Timestamp) {
         let period = snapshot.live.books.period.name;
-        for team in snapshot
-            .teams
-            .iter()
-            .filter(|team| grown.contains(&team.id))
-        {
+        self.grown.extend(grown.iter().map(|team| (*team, period)));
+        for (id, of) in std::mem::take(&mut self.grown) {
+            let mut teams = snapshot.teams.iter().filter(|_| of == period);
+            let Some(team) = teams.find(|team| team.id == id) else {
+                continue; // of a period that is over, or taken away meanwhile
+            };
             let used = team.books.own.figures().settled;
             let above = levels(snapshot, team)
                 .filter(|(_, percent)| percent.of(team.limits.allocation) > used);
             let above: Vec<_> = above.map(|(_, percent)| percent.bp()).collect();
             if let Err(error) = self.ledger.rearm(team.id, period, &above, now) {
-                tracing::error!(%error, team = &*team.name, "alerts cannot be re-armed");
+                tracing::error!(%error, team = &*team.name, "alerts cannot be re-armed; trying again");
+                self.grown.insert((id, of));
                 continue;
             }
             for percent in above {

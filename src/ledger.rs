@@ -74,7 +74,7 @@ use self::live::LivePeriod;
 pub use self::lock::Lock;
 use self::mark::Mark;
 use self::periods::{AllocationChange, PeriodFacts};
-use self::query::{UsageQuery, UsageRow};
+use self::query::{BookedUnder, UsageQuery, UsageRow};
 use self::queue::{EventSink, Queues};
 use self::reader::Reader;
 use self::retention::Retention;
@@ -370,12 +370,12 @@ impl Ledger {
         self.0.reader.ask(read).await
     }
 
-    /// Every set of tags, beside the team's own, that a team's use was booked under since then, as JSON.
+    /// Every name and every set of tags that use was booked under since then.
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub async fn tags_since(&self, from: Timestamp) -> Result<Vec<(TeamId, String)>, LedgerError> {
-        let read = move |connection: &Connection| query::tags_since(connection, from);
+    pub async fn booked_since(&self, from: Timestamp) -> Result<Vec<BookedUnder>, LedgerError> {
+        let read = move |connection: &Connection| query::booked_since(connection, from);
         self.0.reader.ask(read).await
     }
 

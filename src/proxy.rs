@@ -25,6 +25,7 @@ pub mod once;
 mod pricing;
 pub mod refusal;
 pub mod refuse;
+pub mod remembered;
 pub mod room;
 pub mod sessions;
 pub mod snapshot;

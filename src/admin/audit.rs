@@ -11,10 +11,10 @@ use serde::Deserialize;
 
 use super::{asked, problem};
 use crate::gateway::control::Control;
-use crate::ledger::audit;
 
 /// The question, as asked.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Asked {
     from: Option<String>,
     to: Option<String>,
@@ -38,7 +38,7 @@ pub(super) async fn list(
         (Ok(from), Ok(to)) => (from, to),
         (Err(fault), _) | (_, Err(fault)) => return asked::bad(&fault),
     };
-    match audit::read(control.shared.ledger.path(), from, to) {
+    match control.shared.ledger.audit(from, to).await {
         Ok(entries) => Json(entries).into_response(),
         Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
     }

@@ -16,6 +16,7 @@ use crate::ledger::query::{Dimension, UsageQuery, UsageRow};
 
 /// The question, as asked.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Asked {
     from: Option<String>,
     to: Option<String>,

@@ -27,7 +27,7 @@ Examples:
   breakerbox check
   breakerbox check --config /etc/breakerbox/breakerbox.toml
   breakerbox check --format json | jq .teams
-  breakerbox check --print-card flex-2026-08 > config/rates/ours.toml
+  mkdir -p config/rates && breakerbox check --print-card flex-2026-08 > config/rates/ours.toml
 
 Exit code 0: valid. 2: it has faults; all of them are printed, with file, line and column.")]
 pub struct CheckArgs {

@@ -73,7 +73,10 @@ fn serve(gateway: Gateway) -> ExitCode {
         "stopping: finishing what is in flight"
     );
     match gateway.stop(limit) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            tracing::info!("stopped: everything is written down");
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             complain(&format!(
                 "breakerbox: the ledger's last batch was not written: {error}\n"

@@ -135,7 +135,7 @@ impl<R: Records> Builder<R> {
             entries.push(kept(entry, team, previous, previous_period));
         }
         if let Some(id) = numbers.ids.last() {
-            entries.push(self.unattributed(*id, &live));
+            entries.push(self.unattributed(*id, &live, previous_period));
         }
         let config_hash = Arc::from(checked.hash.as_str());
         let upstreams = upstreams(&checked, previous);
@@ -212,7 +212,14 @@ impl<R: Records> Builder<R> {
     }
 
     /// Where use nobody pays for is booked: a team without an allocation.
-    fn unattributed(&self, id: TeamId, live: &LivePeriod) -> TeamEntry {
+    fn unattributed(
+        &self,
+        id: TeamId,
+        live: &LivePeriod,
+        same_period: Option<&Snapshot>,
+    ) -> TeamEntry {
+        let before = same_period.and_then(|previous| previous.teams.last());
+        let seen = before.map(|before| Arc::clone(&before.seen));
         let presence = self.presence(id, UNATTRIBUTED);
         let nothing = MicroCredits::ZERO;
         TeamEntry {
@@ -236,7 +243,7 @@ impl<R: Records> Builder<R> {
             enforce: false,
             finish_conversations: false,
             on_bound: OnBound::Extend,
-            seen: Arc::default(),
+            seen: seen.unwrap_or_default(),
             presence,
         }
     }
@@ -286,19 +293,24 @@ impl<R: Records> Builder<R> {
 /// Each team's number: for those the ledger knows, its own, for the others the next ones.
 struct Numbers {
     ids: Vec<TeamId>,
-    new: Vec<String>,
+    new: Vec<(TeamId, String)>,
 }
 
 impl Numbers {
     fn of<'n>(known: &[String], names: impl Iterator<Item = &'n str>) -> Self {
-        let (mut ids, mut new) = (Vec::new(), Vec::<String>::new());
+        let (mut ids, mut new) = (Vec::new(), Vec::<(TeamId, String)>::new());
         for name in names {
-            let at = known.iter().chain(&new).position(|other| other == name);
-            let at = at.unwrap_or_else(|| known.len().saturating_add(new.len()));
-            if at == known.len().saturating_add(new.len()) {
-                new.push(name.to_owned());
+            let is_new = new.iter().find(|(_, other)| other == name);
+            let known_at = known.iter().position(|other| other == name);
+            let next = known.len().saturating_add(new.len());
+            let id = match (is_new, known_at) {
+                (Some((id, _)), _) => *id,
+                (None, at) => TeamId(u32::try_from(at.unwrap_or(next)).unwrap_or(u32::MAX)),
+            };
+            if is_new.is_none() && known_at.is_none() {
+                new.push((id, name.to_owned()));
             }
-            ids.push(TeamId(u32::try_from(at).unwrap_or(u32::MAX)));
+            ids.push(id);
         }
         Self { ids, new }
     }

@@ -25,8 +25,8 @@ use crate::config::load::{Files, Sources};
 use crate::config::watch::Watch;
 use crate::ledger::event::TeamId;
 use crate::proxy::desk::Shared;
+use crate::proxy::remembered;
 use crate::proxy::snapshot::Snapshot;
-use crate::proxy::tags;
 
 /// How often periods, clock and alerts are looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -53,6 +53,8 @@ pub(super) struct Taker {
     conservation: Conservation,
     was_writing: bool,
     pub(super) in_force: [u8; 32],
+    /// What the process was started with: addresses and the ledger's place stay so.
+    pub(super) started: Arc<Checked>,
     /// What the ledger could not write down.
     pub(super) postponed: Option<Postponed>,
     /// Whether the ledger may know allocations that are not in force: it was asked, and did not say that it failed.
@@ -92,6 +94,7 @@ pub(super) fn new(
         conservation: Conservation::default(),
         was_writing: true,
         in_force: files.digest(),
+        started: Arc::clone(&snapshot.checked),
         postponed: None,
         unsure: false,
         overrides_unsure: false,
@@ -120,7 +123,7 @@ impl Owner {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut hangup = hangup();
-        let mut remembering = pin!(tags::remember(Arc::clone(&taker.control.shared)));
+        let mut remembering = pin!(remembered::remember(Arc::clone(&taker.control.shared)));
         let mut remembers = true;
         loop {
             tokio::select! {
@@ -160,7 +163,11 @@ impl Taker {
         let now = self.clock.latest(now); // the newest row of an allocation holds
         let before = self.control.shared.snapshot.load_full();
         let snapshot = self.builder.build(checked, &period, Some(&before), now);
-        self.unsure = matches!(snapshot, Err(BuildError::Ledger(_)));
+        match &snapshot {
+            Ok(_) => self.unsure = false,
+            Err(BuildError::Ledger(_)) => self.unsure = true,
+            Err(BuildError::OverAllocated(_) | BuildError::NoCard(_)) => {} // it was not asked
+        }
         let snapshot = Arc::new(snapshot?);
         let shared = &self.control.shared;
         shared.snapshot.store(Arc::clone(&snapshot));
@@ -180,7 +187,6 @@ impl Taker {
         if health.writing {
             self.look_at_overrides(self.clock.latest(now));
         }
-        let snapshot = self.control.shared.snapshot.load_full();
         if self.was_writing && !health.writing {
             let error = health.last_error.unwrap_or_default();
             tracing::error!(
@@ -192,6 +198,7 @@ impl Taker {
         if health.writing && self.looks.rem_euclid(TRY_EVERY_LOOKS) == 0 {
             self.try_postponed();
         }
+        let snapshot = self.control.shared.snapshot.load_full();
         // An alert is a row: while there is nowhere to write it, the state it tells of stays.
         let mut raised = health.writing && self.watcher.look(&snapshot, now);
         let is_due = self.looks.rem_euclid(RATES_EVERY_LOOKS) == 0 || !self.watcher.knows_rates();

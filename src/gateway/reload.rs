@@ -69,6 +69,8 @@ impl Taker {
                 let before = self.control.shared.snapshot.load_full();
                 self.show(Arc::clone(&before.checked))?;
             }
+            let was_rejected = self.control.status().last_rejected.is_some();
+            tracing::info!(was_rejected, "the files are those in force");
             self.control.publish(|status| status.last_rejected = None);
             return Ok(Reloaded::Unchanged);
         }
@@ -82,9 +84,12 @@ impl Taker {
             return Err(NotTaken::Faults(vec![reason]));
         }
         let changes = Changes::between(&before.checked, &checked);
+        let waiting = Changes::between(&self.started, &checked).needs_restart;
         let (snapshot, grown) = self.show(Arc::new(checked))?;
         self.in_force = files.digest();
-        let warnings = warnings.lines();
+        let mut warnings = warnings.lines();
+        let waits = |setting: &String| format!("{setting} takes effect after a restart");
+        warnings.extend(waiting.iter().map(waits));
         // At once: whoever sees the new limits shall find the reload counted.
         self.control.publish(|status| {
             status.reloads_accepted = status.reloads_accepted.saturating_add(1);

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::overrides::Effect;
 use super::rows::{millis, timestamp};
 use super::stored::EventRef;
-use super::{LedgerError, schema};
+use super::{Ledger, LedgerError, schema};
 use crate::budget::credits::MicroCredits;
 
 /// The most entries told at once; the newest.
@@ -47,9 +47,24 @@ pub struct Entry {
 /// When the ledger cannot be read.
 pub fn read(path: &Path, from: Timestamp, to: Timestamp) -> Result<Vec<Entry>, LedgerError> {
     let main = schema::open_to_read(path)?;
+    Ok(entries(&main, from, to)?)
+}
+
+impl Ledger {
+    /// The same beside the writer, for whoever has others to serve.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read, or too many ask.
+    pub async fn audit(&self, from: Timestamp, to: Timestamp) -> Result<Vec<Entry>, LedgerError> {
+        let read = move |main: &Connection| Ok(entries(main, from, to)?);
+        self.0.reader.ask(read).await
+    }
+}
+
+fn entries(main: &Connection, from: Timestamp, to: Timestamp) -> rusqlite::Result<Vec<Entry>> {
     let mut all = Vec::new();
     for (sql, read) in SOURCES {
-        select(&main, sql, *read, (from, to), &mut all)?;
+        select(main, sql, *read, (from, to), &mut all)?;
     }
     all.sort_by_key(|entry| std::cmp::Reverse(entry.at)); // stable: of one instant, as read
     all.truncate(ENTRIES_MAX);

@@ -95,9 +95,9 @@ impl Writer {
             Command::Period(period, facts, reply) => reply
                 .send(self.period(&period, &facts).map_err(LedgerError::from))
                 .is_err(),
-            Command::Allocations(period, change, reply) => reply
-                .send(self.allocations(period, &change).map_err(LedgerError::from))
-                .is_err(),
+            Command::Allocations(period, change, reply) => {
+                reply.send(self.allocations(period, &change)).is_err()
+            }
             Command::RaiseAlert(alert, reply) => reply
                 .send(alerts::raise(&self.files.main, &alert).map_err(LedgerError::from))
                 .is_err(),
@@ -149,11 +149,14 @@ impl Writer {
         &mut self,
         period: PeriodName,
         change: &AllocationChange,
-    ) -> rusqlite::Result<()> {
+    ) -> Result<(), LedgerError> {
         let mut teams = Vec::clone(&self.shared.teams.load());
         let transaction = self.files.main.transaction()?;
-        for name in &change.new_teams {
-            add_team(&transaction, &mut teams, name)?;
+        for (id, name) in &change.new_teams {
+            // Whoever asked before and gave up may have been heard meanwhile: then the number is another team's.
+            if add_team(&transaction, &mut teams, name)? != *id {
+                return Err(LedgerError::NoAnswer);
+            }
         }
         periods::record_allocations(&transaction, period, change)?;
         transaction.commit()?;

@@ -53,8 +53,8 @@ pub struct AllocationFact {
 /// What a configuration changes of a period's allocations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllocationChange {
-    /// Teams nobody has heard of; they get the next numbers, in this order.
-    pub new_teams: Vec<String>,
+    /// Teams nobody has heard of, under the numbers the other facts name them by.
+    pub new_teams: Vec<(TeamId, String)>,
     /// Every team's allocation, old and new ones.
     pub facts: Vec<AllocationFact>,
     /// From when on.
@@ -253,8 +253,9 @@ fn limits(
     connection: &Connection,
     period: PeriodName,
 ) -> rusqlite::Result<BTreeMap<i64, MicroCredits>> {
-    let sql = "SELECT team, credits FROM allocation AS a WHERE period = ?1
-         AND at_ms = (SELECT max(at_ms) FROM allocation WHERE period = ?1 AND team = a.team)
+    // A team that was taken out is brought back with what it had: that is no more than before.
+    let sql = "SELECT team, credits FROM allocation AS a WHERE period = ?1 AND at_ms =
+             (SELECT max(at_ms) FROM allocation WHERE period = ?1 AND team = a.team AND credits > 0)
          UNION ALL SELECT ?2, month_pool FROM period WHERE name = ?1";
     let mut select = connection.prepare(sql)?;
     let rows = select.query_map([period.code(), MAIN_BREAKER], |row| {

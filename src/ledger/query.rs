@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rusqlite::{Connection, params};
 
-use super::event::TeamId;
-use super::rows::{class, confidence_name, operation, source};
+use super::event::{Confidence, TeamId};
+use super::rows::{class, confidence_code, confidence_name, operation, source};
 use super::{LedgerError, hours};
 use crate::budget::credits::MicroCredits;
 use crate::budget::operation::{Class, Operation, Source};
@@ -117,7 +117,8 @@ pub const ROWS_MAX: usize = 100_000;
 
 /// The finest rollups.
 const FINEST: &str = "
-SELECT r.minute, t.name, r.operation, r.class, r.source, r.confidence, r.named, r.agent_type, r.tags, t.tags,
+SELECT r.minute, t.name, r.operation, r.class, r.source, r.confidence,
+    CASE r.named_kind WHEN 'agent' THEN r.named ELSE '' END, r.agent_type, r.tags, t.tags,
     r.requests, r.credits, r.units, r.input_tokens, r.output_tokens
 FROM rollup r JOIN team t ON t.id = r.team
 WHERE r.minute >= ?1 AND r.minute < ?2 AND (?3 IS NULL OR r.period = ?3)";
@@ -174,7 +175,10 @@ pub(super) fn usage(
             row.get::<_, i64>(at)
                 .map(|count| u64::try_from(count).unwrap_or(0))
         };
-        sum.requests = sum.requests.saturating_add(count(10)?);
+        // What somebody decided, or a crash left behind, is no request of anybody's.
+        if row.get::<_, i64>(5)? != confidence_code(Confidence::Adjusted) {
+            sum.requests = sum.requests.saturating_add(count(10)?);
+        }
         let credits = MicroCredits::from_micros(row.get(11)?);
         sum.credits = sum
             .credits
@@ -190,16 +194,36 @@ pub(super) fn usage(
         .collect())
 }
 
-/// Every set of tags beside the team's own that a team's use was booked under since an hour, as JSON.
-pub(super) fn tags_since(
+/// What a team's use was booked under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BookedUnder {
+    /// Which team.
+    pub team: TeamId,
+    /// Which sort of thing was named; empty where nothing was.
+    pub named_kind: String,
+    /// By what name.
+    pub named: String,
+    /// Tags beside the team's own, as JSON; empty where there are none.
+    pub tags: String,
+}
+
+/// Every name and every set of tags that use was booked under since an hour.
+pub(super) fn booked_since(
     connection: &Connection,
     from: Timestamp,
-) -> Result<Vec<(TeamId, String)>, LedgerError> {
-    let sql = "SELECT DISTINCT team, tags FROM rollup WHERE minute >= ? AND tags <> '' LIMIT ?";
+) -> Result<Vec<BookedUnder>, LedgerError> {
+    let sql = "SELECT DISTINCT team, named_kind, named, tags FROM rollup
+         WHERE minute >= ? AND (named <> '' OR tags <> '') LIMIT ?";
     let mut select = connection.prepare(sql)?;
     let most = i64::try_from(ROWS_MAX).unwrap_or(i64::MAX);
-    let from = hours::minute(from);
-    let rows = select.query_map([from, most], |row| Ok((TeamId(row.get(0)?), row.get(1)?)))?;
+    let rows = select.query_map([hours::minute(from), most], |row| {
+        Ok(BookedUnder {
+            team: TeamId(row.get(0)?),
+            named_kind: row.get(1)?,
+            named: row.get(2)?,
+            tags: row.get(3)?,
+        })
+    })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -5,6 +5,7 @@
 //! it is skipped, or SQLite is told to stop.
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,12 +45,19 @@ impl Drop for Waiting {
     }
 }
 
+/// A question that fails is one that is not answered; the next ones are.
+fn answer(question: Question) {
+    if std::panic::catch_unwind(AssertUnwindSafe(question)).is_err() {
+        tracing::error!("a question to the ledger panicked");
+    }
+}
+
 impl Reader {
     /// Starts the thread.
     pub(super) fn start(path: PathBuf) -> io::Result<Self> {
         let (sender, questions) = sync_channel::<Question>(WAITING);
         let thread = std::thread::Builder::new().name("ledger-reader".to_owned());
-        let thread = thread.spawn(move || questions.into_iter().for_each(|question| question()))?;
+        let thread = thread.spawn(move || questions.into_iter().for_each(answer))?;
         Ok(Self {
             path,
             running: Some((sender, thread)).into(),
@@ -145,6 +153,16 @@ mod tests {
         reader.stop();
         let stopped = reader.ask(number("SELECT 7")).await;
         assert!(matches!(stopped, Err(LedgerError::NoAnswer)), "{stopped:?}");
+    }
+
+    #[tokio::test]
+    async fn a_question_that_panics_leaves_the_next_ones_their_answers() {
+        let (_folder, reader) = reader();
+        let broken = reader.ask(|_| -> Result<i64, LedgerError> { panic!("as the test wants it") });
+        let broken = broken.await;
+        assert!(matches!(broken, Err(LedgerError::NoAnswer)), "{broken:?}");
+        assert_eq!(reader.ask(number("SELECT 7")).await.unwrap(), 7);
+        reader.stop();
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! What finance relies on: a restart keeps counts, a crash is charged once, nothing is opened as empty.
 
+mod allocations;
 mod backups;
 mod batches;
 mod between_periods;

@@ -212,7 +212,7 @@ impl LastNo {
             let wait = pace.refused(now, view.own.committed, view.estimate);
             refused.retry_after = Some(wait);
             refused.detail =
-                "above the trip point what is left is spread over the rest of the period".into();
+                "beyond the trip point what is left is spread over the rest of the period".into();
         }
         if let Some(fuse) = self.fuse.take() {
             let wait = fuse.until.duration_since(now);
@@ -284,11 +284,11 @@ fn refusal(payer: &Payer, refusal: Refusal) -> Box<Refused> {
         Refusal::LedgerUnavailable => {
             "the ledger cannot write down what this would spend; see /readyz?verbose"
         }
-        Refusal::Throttled => "above the trip point each request needs a slot",
-        Refusal::TeamBreakerOpen => "the team's breaker is open for this class",
-        Refusal::TeamExhausted => "the team's allocation is used up",
-        Refusal::PoolBreakerOpen => "the main breaker is open for this class",
-        Refusal::PoolExhausted => "the pool is used up",
+        Refusal::Throttled => "beyond the trip point each request needs a slot",
+        Refusal::TeamBreakerOpen => "its class ends at the team's trip point",
+        Refusal::TeamExhausted => "the team's allocation has no room for it",
+        Refusal::PoolBreakerOpen => "its class ends at the pool's trip point",
+        Refusal::PoolExhausted => "the pool has no room for it",
         _ => "",
     };
     let mut refused = Refused::new(refusal, detail);

@@ -65,6 +65,13 @@ impl Progress {
         })
     }
 
+    /// Nothing of it reached the upstream after all: it is sent again from its beginning.
+    pub fn unsent(&self) {
+        self.sent.set(false);
+        self.body_ended.set(false);
+        self.ended_at.set(None);
+    }
+
     /// The most bytes of text the body can have had, as far as it came.
     pub fn most_bytes(&self) -> u64 {
         self.body_bytes.get().max(self.unfolded_bytes.get())

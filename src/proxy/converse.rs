@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use http::Request;
 use http::header::{CONNECTION, HeaderValue};
@@ -21,6 +22,9 @@ use super::upstream::Upstreams;
 use super::watch::Watched;
 use crate::clock;
 use crate::salesforce::Shape;
+
+/// How long a connection may take to send its first request once the worker drains: it may be on its way.
+const FIRST_REQUEST: Duration = Duration::from_millis(250);
 
 /// Serves a connection until it ends, is idle for too long, or the worker drains.
 pub(super) async fn converse(
@@ -52,11 +56,18 @@ pub(super) async fn converse(
             return Poll::Ready(None);
         }
         let mut connection = Pin::new(&mut connection);
-        if !draining && desk.is_draining() {
+        let mut polled = connection.as_mut().poll(cx);
+        // After a look: a request that is there already is told so, and not merely cut off.
+        if polled.is_pending() && !draining && desk.is_draining() {
             draining = true;
-            connection.as_mut().graceful_shutdown();
+            if watch.is_fresh() {
+                watch.due_in(FIRST_REQUEST);
+            } else {
+                connection.as_mut().graceful_shutdown();
+                polled = connection.poll(cx);
+            }
         }
-        connection.poll(cx).map(Some)
+        polled.map(Some)
     });
     let ended = ended.await;
     let stream = connection.into_parts().io.into_inner();

@@ -2,6 +2,7 @@
 //!
 //! Workers push into bounded rings, the oldest falls out; the admin thread collects from them.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -273,9 +274,11 @@ impl Decisions {
             .map(|decision| Decision::clone(decision))
     }
 
-    /// The newest decisions first.
+    /// The newest decisions first. Workers are collected from one after the other: the order is by time.
     pub fn newest(&self, count: usize) -> Vec<Decision> {
-        let newest = self.order.iter().rev().take(count);
-        newest.filter_map(|request| self.get(*request)).collect()
+        let mut newest: Vec<_> = self.by_request.values().collect();
+        newest.sort_unstable_by_key(|decision| Reverse((decision.at, decision.request.0)));
+        let newest = newest.into_iter().take(count);
+        newest.map(|decision| Decision::clone(decision)).collect()
     }
 }

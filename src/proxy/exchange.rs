@@ -162,15 +162,23 @@ impl Exchange {
             }
             Price::Paid(paid) => Some(self.paid(&paid, parts, key, outgoing, known).await?),
         };
-        self.send(
+        let payer = ticket.as_ref().map(|ticket| ticket.payer());
+        let payer = payer.map(|payer| (payer.team, payer.class));
+        let sent = self.send(
             upstreams,
             call.upstream,
             &call.price,
             parts,
             outgoing,
             ticket,
-        )
-        .await
+        );
+        sent.await.map_err(|mut refused| {
+            if let Some((team, class)) = payer {
+                (refused.team, refused.class) = (Some(team), Some(class));
+                refused.was_admitted = true;
+            }
+            refused
+        })
     }
 
     fn has_room(&self) -> Result<(), Box<Refused>> {

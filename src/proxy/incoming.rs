@@ -31,6 +31,8 @@ pub(super) struct Outgoing {
     bytes: Option<u64>,
     /// The client waits for a 100 before it sends.
     waits: bool,
+    /// All of it had come when it was taken to be sent on.
+    came_whole: bool,
 }
 
 /// How often in a row a refused request's body may have nothing to give before it counts as still on its way: the
@@ -49,15 +51,17 @@ impl Outgoing {
             body: Some(body),
             bytes: stated,
             waits: present.has(Present::EXPECT),
+            came_whole: false,
         }
     }
 
     /// The body to send on.
     pub(super) fn take(&mut self) -> ReadAhead {
         let unread = self.body.take();
-        self.ahead
-            .take()
-            .unwrap_or_else(|| ReadAhead::nothing(unread))
+        let taken = self.ahead.take();
+        let taken = taken.unwrap_or_else(|| ReadAhead::nothing(unread));
+        self.came_whole = taken.rest.as_ref().is_none_or(Body::is_end_stream);
+        taken
     }
 
     /// Whether a refused client has sent all it has to send. What has come is read off, so that a small body costs
@@ -71,7 +75,7 @@ impl Outgoing {
                 Some(rest) => rest,
                 None => return true,
             },
-            (None, None) => return progress.body_ended.get(), // forwarded, or broken
+            (None, None) => return self.came_whole || progress.body_ended.get(), // forwarded, or broken
         };
         has_come(body).await
     }

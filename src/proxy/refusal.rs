@@ -143,6 +143,8 @@ pub struct Refused {
     pub view: Option<View>,
     /// The fuse that said no.
     pub fuse: Option<FuseBlown>,
+    /// It was admitted, and ended so: its ticket counts it.
+    pub was_admitted: bool,
 }
 
 impl Refused {
@@ -156,6 +158,7 @@ impl Refused {
             retry_after: None,
             view: None,
             fuse: None,
+            was_admitted: false,
         })
     }
 }

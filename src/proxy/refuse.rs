@@ -86,8 +86,10 @@ pub fn note(desk: &Desk, held: &Held, refused: &Refused, context: &Context<'_>, 
         (Some(counters), class) => {
             let class = class.unwrap_or(Class::Standard);
             counters.refused(refused.refusal, class, shadow);
-            // Whoever names a team here refuses before admission; later ends are counted by the ticket.
-            if let Some(operation) = context.operation.filter(|_| !shadow) {
+            let operation = context
+                .operation
+                .filter(|_| !shadow && !refused.was_admitted);
+            if let Some(operation) = operation {
                 counters.not_admitted(operation, class);
             }
         }
@@ -248,6 +250,10 @@ impl Told<'_> {
             );
             object.insert("ends".into(), json!(ends.to_string()));
         }
+        if let Some(binding) = self.binding() {
+            let binding = serde_json::to_value(binding);
+            object.insert("compared".into(), binding.unwrap_or_default());
+        }
         if let Some(fuse) = &self.refused.fuse {
             object.insert("fuse".into(), fuse.told());
         }
@@ -278,15 +284,30 @@ impl Told<'_> {
             let detail = &refused.detail;
             return format!("{as_salesforce}breakerbox refused this call ({name}): {detail}");
         };
-        let figures = team.books.own.figures();
+        let compared = self.binding().map_or_else(String::new, |binding| {
+            let Binding {
+                limit,
+                committed,
+                estimate,
+                at_most,
+            } = binding;
+            format!(" It may cost {estimate} credits, and {limit} is {at_most}, with {committed} committed.")
+        });
         format!(
-            "breakerbox refused this call ({name}): {}. Team {} has used {} of {} credits in the period that ends {}.",
+            "breakerbox refused this call ({name}): {}.{compared} Team {} has {} of {} credits committed in the period that ends {}.",
             refused.detail,
             team.name,
-            figures.committed,
+            team.books.own.committed(),
             team.limits.allocation,
             self.held.live.books.period.end,
         )
+    }
+
+    /// The limit that said no.
+    fn binding(&self) -> Option<Binding> {
+        let view = self.refused.view.as_ref()?;
+        let fuse = self.refused.fuse.as_ref();
+        Some(Binding::of(self.refused.refusal, view, fuse))
     }
 
     fn problem(&self, status: u16, message: &str, more: Value) -> Value {

@@ -5,6 +5,7 @@
 
 use compact_str::CompactString;
 use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
 use dashmap::mapref::one::RefMut;
 use jiff::{SignedDuration, Timestamp};
 
@@ -124,11 +125,27 @@ impl Sessions {
         sessions
     }
 
-    /// A session was opened and paid for.
-    pub fn opened(&self, row: SessionRow) {
+    /// A session was opened and paid for; what is to be written down of it. Its first turn may have come before the
+    /// last bytes of the opening's answer, and goes on counting.
+    pub fn opened(&self, row: SessionRow) -> SessionRow {
         self.make_room();
         let id = row.session.clone();
-        self.by_id.insert(id, Session::of(row, true));
+        match self.by_id.entry(id) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(Session::of(row.clone(), true));
+                row
+            }
+            Entry::Occupied(mut occupied) => {
+                let known = occupied.get_mut();
+                known.row = SessionRow {
+                    charged: add(known.row.charged, row.charged),
+                    version: known.row.version.saturating_add(1),
+                    ..row
+                };
+                known.opened = true;
+                known.row.clone()
+            }
+        }
     }
 
     /// What is known of a session. A turn is priced by what [`enter`](Self::enter) says.
@@ -199,7 +216,7 @@ impl Sessions {
     pub fn turn_counts(&self, turn: &mut Turn, came_to: MicroCredits) {
         if let Some(mut known) = self.by_id.get_mut(&turn.session) {
             let reserved = std::mem::replace(&mut turn.reserved, came_to);
-            let others = known.reserved.checked_sub(reserved).unwrap_or_default();
+            let others = less(known.reserved, reserved);
             known.reserved = add(others, came_to);
         }
     }
@@ -231,10 +248,7 @@ impl Sessions {
         let mut known = self.by_id.get_mut(&turn.session)?;
         let session = known.value_mut();
         session.turns = session.turns.saturating_sub(1);
-        session.reserved = session
-            .reserved
-            .checked_sub(turn.reserved)
-            .unwrap_or_default();
+        session.reserved = less(session.reserved, turn.reserved);
         let row = &mut session.row;
         match charged {
             None => row.opening_paid &= !turn.pays_opening,
@@ -291,6 +305,11 @@ impl Sessions {
             (session.turns == 0).then_some(session.row.last_used)
         });
     }
+}
+
+/// What is left of `a`: never a debt, which would give the conversation more than its most.
+fn less(a: MicroCredits, b: MicroCredits) -> MicroCredits {
+    a.checked_sub(b).unwrap_or_default().max(MicroCredits::ZERO)
 }
 
 fn add(a: MicroCredits, b: MicroCredits) -> MicroCredits {

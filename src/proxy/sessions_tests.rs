@@ -147,3 +147,17 @@ fn the_oldest_idle_go_first_and_a_day_is_the_limit() {
     sessions.expire(Timestamp::from_second(1_000_000 + 86_400).unwrap());
     assert!(sessions.is_empty());
 }
+
+/// A streaming client reads its session's id in the first bytes of the opening's answer.
+#[test]
+fn a_turn_that_comes_before_the_opening_is_over_goes_on_counting() {
+    let sessions = Sessions::default();
+    let (stood, first) = enter(&sessions, "a");
+    assert_eq!(stood, (0, true));
+    let opened = sessions.opened(row("a", 0));
+    assert!(opened.version > 0, "it is newer than what was known");
+    let (stood, _second) = enter(&sessions, "a");
+    assert_eq!(stood, (2 + 3, false), "the opening and the turn in flight");
+    drop(first);
+    assert_eq!(sessions.look("a").conversation.charged.micros(), 2 + 3);
+}

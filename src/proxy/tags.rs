@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use super::desk::Shared;
 use super::headers::Present;
 use super::identify::{Claims, TAGS};
 use super::snapshot::{KeyEntry, NamedEntry, Snapshot};
@@ -13,7 +12,7 @@ use crate::config::checked::Tags;
 /// The most bytes of one client tag value.
 const TAG_VALUE_MAX: usize = 64;
 /// What values beyond the bound are booked under.
-const OTHER: &str = "other";
+pub(super) const OTHER: &str = "other";
 
 /// Tags beyond the team's own, as canonical JSON.
 pub(super) fn tags(
@@ -72,31 +71,5 @@ fn client_tags(snapshot: &Snapshot, team: usize, headers: &HeaderMap, all: &mut 
             .is_some_and(|team| team.seen.tags.admits((key, value), || true));
         let value = if is_known { value } else { OTHER };
         all.insert(key.to_owned(), value.to_owned());
-    }
-}
-
-/// Takes up what clients said before the last restart: the bound is a period's, not a process's. What they say while
-/// the ledger is read counts as well.
-pub async fn remember(shared: Arc<Shared>) {
-    let snapshot = shared.snapshot.load_full();
-    let since = snapshot.live.books.period.start;
-    let said = match shared.ledger.tags_since(since).await {
-        Ok(said) => said,
-        Err(error) => {
-            tracing::warn!(%error, "client tags of before the restart are not known: up to 256 more are kept");
-            return;
-        }
-    };
-    let may_say = &snapshot.checked.allocations.pool.client_tags;
-    for (team, tags) in said {
-        let team = snapshot.teams.iter().find(|known| known.id == team);
-        let tags = serde_json::from_str::<Tags>(&tags).unwrap_or_default();
-        for (key, value) in tags.iter().filter(|(key, _)| may_say.contains(key)) {
-            if let Some(team) = team
-                && value != OTHER
-            {
-                let _is_known = team.seen.tags.admits((&**key, &**value), || true);
-            }
-        }
     }
 }

@@ -193,13 +193,13 @@ impl Pool {
                         pool: Rc::clone(&self),
                         name,
                         connection,
-                        progress,
+                        took_all: progress.body_ended.get(),
                     };
                     return Ok(response.map(|body| UpstreamBody::new(body, lease)));
                 }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => {
-                        progress.sent.set(false);
+                        progress.unsent();
                         request = unsent;
                     }
                     None => return Err(ForwardError::Broken(error.into_error())),
@@ -323,7 +323,9 @@ struct Lease {
     pool: Rc<Pool>,
     name: UpstreamName,
     connection: Connection,
-    progress: Rc<Progress>,
+    /// The request was over before its answer began. An answer before that leaves half a request behind, in the
+    /// connection's buffer or in the upstream's.
+    took_all: bool,
 }
 
 /// An upstream's answer. Dropped before its end it takes the connection with it, so that the upstream learns at
@@ -354,10 +356,8 @@ impl UpstreamBody {
             pool,
             name,
             connection,
-            progress,
+            took_all: true,
         }) = self.lease.take()
-            && progress.body_ended.get()
-        // an answer before the request's end leaves half a request behind
         {
             pool.put_idle(name, connection);
         }

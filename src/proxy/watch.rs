@@ -46,6 +46,7 @@ pub struct Watch {
     due_ms: Cell<u64>,
     total_ms: Cell<u64>,
     idle: Cell<bool>,
+    fresh: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -61,6 +62,7 @@ impl Watch {
             due_ms: Cell::new(0),
             total_ms: Cell::new(u64::MAX),
             idle: Cell::new(true),
+            fresh: Cell::new(true),
             waker: RefCell::new(None),
         };
         watch.idle();
@@ -79,9 +81,15 @@ impl Watch {
         self.idle.get()
     }
 
+    /// Whether no request has come yet.
+    pub fn is_fresh(&self) -> bool {
+        self.fresh.get()
+    }
+
     /// A request began; it may take `total` in all.
     pub fn begin(&self, total: Duration) {
         self.idle.set(false);
+        self.fresh.set(false);
         self.line.owes();
         self.total_ms
             .set(self.clock.now_ms().saturating_add(millis(total)));

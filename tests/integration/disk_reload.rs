@@ -74,8 +74,7 @@ fn an_edit_taken_back_while_the_disk_failed_leaves_no_other_allocation_behind() 
     edit_while_the_disk_fails(&process, &files);
     // As the thread would do it, late.
     let database = rusqlite::Connection::open(files.ledger()).expect("open");
-    let late =
-        "INSERT INTO allocation (period, team, at_ms, credits, config_hash)
+    let late = "INSERT INTO allocation (period, team, at_ms, credits, config_hash)
                 SELECT period, team, at_ms + 1, 4000000000, 'late' FROM allocation
                 WHERE team = (SELECT id FROM team WHERE name = 'sales')";
     assert_eq!(database.execute(late, []).expect("insert"), 1);

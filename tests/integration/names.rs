@@ -1,10 +1,13 @@
 //! What requests call things: whoever it belongs to pays in every spelling, and what nobody configured stays small.
 
+use std::time::Duration;
+
 use rusqlite::Connection;
 
 use crate::origin::{Behind, answering, whole};
 use crate::stage::{
     AGENT, CHAT, Files, MODEL_PATH, PREDICT_PATH, PROMPT, PROMPT_PATH, SUPPORT_KEY, allocations,
+    wait_for,
 };
 use crate::verify::day_file;
 
@@ -76,6 +79,32 @@ fn the_257th_name_nobody_configured_is_other() {
         figures(&files, "SELECT count(DISTINCT named) FROM {}"),
         [257, 257]
     );
+}
+
+/// The bound is a period's: a restart is no way to 256 more.
+#[test]
+fn names_of_before_a_restart_count() {
+    let opened = r#"{"sessionId":"s","_links":{},"messages":[]}"#;
+    let behind = open_house("200 OK", opened);
+    let open = |behind: &Behind, agent: usize| {
+        let path = format!("/einstein/ai-agent/v1/agents/made-up-{agent}/sessions");
+        let reply = behind.post(&path, &[], r#"{"externalSessionKey":"1"}"#);
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    };
+    (0..256).for_each(|agent| open(&behind, agent));
+    let behind = behind.restarted();
+    let has_other = |behind: &Behind| {
+        let usage = behind.usage("agent");
+        usage.iter().any(|row| row["agent"] == "other")
+    };
+    assert!(!has_other(&behind), "all of them were kept");
+    let mut agent = 256;
+    wait_for("what was before is known", Duration::from_secs(5), || {
+        open(&behind, agent);
+        agent += 1;
+        has_other(&behind)
+    });
+    assert!(agent < 400, "{agent}: as if nothing had been before");
 }
 
 #[test]

@@ -73,6 +73,27 @@ impl Behind {
         }
     }
 
+    /// Usage of the running period, summed so.
+    pub(crate) fn usage(&self, by: &str) -> Vec<serde_json::Value> {
+        let path = format!("/api/v1/usage?group_by={by}");
+        let reply = get(self.gateway().admin, &path);
+        reply.json().as_array().cloned().expect("a list")
+    }
+
+    /// Stops, and starts again with what was counted.
+    pub(crate) fn restarted(self) -> Self {
+        let files = self.stop();
+        let start = Start {
+            sources: Sources::new(files.config()),
+            connector: ConnectorChoice::Platform,
+        };
+        let gateway = Gateway::start(start).unwrap_or_else(|error| panic!("{error}"));
+        Self {
+            files,
+            gateway: Some(gateway),
+        }
+    }
+
     /// Stops; what was counted is in the files.
     pub(crate) fn stop(mut self) -> Files {
         let gateway = self.gateway.take().expect("running");

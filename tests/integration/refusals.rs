@@ -1,5 +1,6 @@
 //! What a refused client is told, and where else it is told.
 
+use crate::http::Connection;
 use crate::stage::{
     AGENT, CHAT, MODEL_PATH, PROMPT, PROMPT_PATH, SALES_KEY, SUPPORT_KEY, Stage, allocations,
     series,
@@ -180,7 +181,7 @@ fn a_refusal_reaches_a_client_that_is_still_sending() {
     let path = "/einstein/ai-agent/v1/sessions/s/messages"; // forwarded as it comes: not read ahead
     let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 60000\r\n\r\n");
     for round in 0..5 {
-        let mut connection = crate::http::Connection::open(stage.proxy());
+        let mut connection = Connection::open(stage.proxy());
         connection.send(head.as_bytes()).expect("send");
         for _ in 0..6 {
             std::thread::park_timeout(std::time::Duration::from_millis(5));
@@ -237,7 +238,7 @@ fn an_unreachable_upstream_costs_nothing() {
     stage.stop();
     std::fs::write(stage.files.config(), config).expect("write");
     stage.restart();
-    let reply = stage.post(MODEL_PATH, &[KEY], CHAT);
+    let reply = stage.post(PROMPT_PATH, &[KEY], PROMPT); // read ahead: all of it has come
     assert_eq!(
         (reply.status, reply.refusal()),
         (502, Some("upstream_unreachable"))
@@ -246,6 +247,39 @@ fn an_unreachable_upstream_costs_nothing() {
         (stage.team("sales", "used"), stage.team("sales", "reserved")),
         ("0".into(), "0".into())
     );
+    assert_eq!(reply.header("breakerbox-team"), Some("sales"));
+    assert_eq!(reply.header("connection"), None);
+    let metrics = stage.metrics();
+    let of_sales = |name: &str| {
+        let lines = metrics.lines().filter(|line| {
+            line.starts_with(&format!("{name}{{team=\"sales\"")) && !line.ends_with(" 0")
+        });
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let refused = of_sales("breakerbox_refusals_total");
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert!(refused[0].contains("upstream_unreachable"), "{refused:?}");
+    let ended = of_sales("breakerbox_requests_total");
+    assert_eq!(ended.len(), 1, "it ended once: {ended:?}");
+    assert!(
+        ended[0].contains("outcome=\"void\"") && ended[0].ends_with(" 1"),
+        "{ended:?}"
+    );
+}
+
+/// Whoever is still in the queue of connections when the end begins is told so.
+#[test]
+fn a_connection_that_is_accepted_while_draining_gets_an_answer() {
+    let stage = Stage::on_card("guide", "12_000");
+    let mut early = Connection::open(stage.proxy());
+    let draining = &stage.gateway().control.shared.draining;
+    draining.store(true, std::sync::atomic::Ordering::SeqCst);
+    let mut late = Connection::open(stage.proxy());
+    for connection in [&mut late, &mut early] {
+        let reply = connection.call("POST", MODEL_PATH, &[KEY], CHAT);
+        let reply = reply.expect("an answer");
+        assert_eq!((reply.status, reply.refusal()), (503, Some("draining")));
+    }
 }
 
 #[test]

@@ -88,6 +88,18 @@ fn every_refusal_of_the_code_is_in_the_readme_with_its_status() {
 }
 
 #[test]
+fn what_no_question_has_is_not_passed_over() {
+    let stage = Stage::on_card("guide", "12_000");
+    for path in [
+        "/api/v1/usage?fromm=2026-11-01",
+        "/api/v1/audit?since=2026-11-01",
+    ] {
+        let reply = get(stage.admin(), path);
+        assert_eq!(reply.status, 400, "{path}: {}", reply.text());
+    }
+}
+
+#[test]
 fn probes_answer_and_strangers_do_not_get_in() {
     let stage = Stage::on_card("guide", "12_000");
     assert_eq!(get(stage.admin(), "/livez").status, 200);

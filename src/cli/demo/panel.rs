@@ -17,7 +17,7 @@ use super::super::print;
 use super::traffic::Tally;
 use crate::budget::breaker::Breaker;
 use crate::gateway::control::Control;
-use crate::ledger::alerts::AlertRow;
+use crate::ledger::alerts::{AlertRow, Level};
 use crate::proxy::decision::Decision;
 use crate::proxy::snapshot::{TeamEntry, UNATTRIBUTED};
 use crate::simulator::Billed;
@@ -182,14 +182,19 @@ impl Scene {
         let name = usize::try_from(alert.team.0)
             .ok()
             .and_then(|at| names.get(at).cloned());
-        let level = alert.percent_bp.div_euclid(100);
-        format!(
-            "ALERT {}: {} passed {level} % ({} of {} credits)\n",
-            alert.level.name(),
-            name.unwrap_or_default(),
-            alert.committed,
-            alert.allocation
-        )
+        let (level, name) = (alert.level.name(), name.unwrap_or_default());
+        let (committed, allocation) = (alert.committed, alert.allocation);
+        match alert.level {
+            Level::Info | Level::Warning => {
+                let percent = alert.percent_bp.div_euclid(100);
+                format!(
+                    "ALERT {level}: {name} passed {percent} % ({committed} of {allocation} credits)\n"
+                )
+            }
+            Level::Critical => format!(
+                "ALERT {level}: {name}'s breaker opened ({committed} of {allocation} credits)\n"
+            ),
+        }
     }
 }
 

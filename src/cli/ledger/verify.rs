@@ -22,7 +22,7 @@ Works beside a running `serve`. For each period, team and source it compares wha
 events files cost, with what was folded, with the rollups and with the account, and checks that no
 more was settled than granted. Where no event was folded and no day dropped, events and rollups are
 also compared in what they are booked under: operation, class, confidence, name, key, tags, hour.
-Exit code 0: all agree. 1: something differs or is damaged.")]
+Exit code 0: all agree. 1: something differs or is damaged, or there is no ledger. 2: usage or configuration.")]
 pub(super) struct VerifyArgs {
     #[command(flatten)]
     config: ConfigArgs,

@@ -3,6 +3,7 @@
 use super::*;
 use crate::ledger::periods::AllocationFact;
 use crate::ledger::query::Dimension;
+use crate::salesforce::NamedKind;
 
 /// What a question gets, as `key key: credits`.
 fn ask(ledger: &Ledger, query: UsageQuery, group_by: &[&str]) -> Vec<String> {
@@ -175,6 +176,36 @@ fn what_is_used_around_midnight_is_counted_on_its_day_in_every_zone() {
         edge.check(&ledger);
         ledger.stop().unwrap();
     }
+}
+
+#[test]
+fn agents_are_told_from_other_things_and_requests_from_adjustments() {
+    let bench = Bench::new();
+    let (ledger, _) = bench.open();
+    let (team, _period) = live(&ledger);
+    let mut sink = ledger.sink(0);
+    for (kind, name) in [(NamedKind::Agent, "guide"), (NamedKind::Template, "letter")] {
+        sink.push(Event {
+            named: Some((kind, name.into())),
+            ..event(team, 5)
+        });
+    }
+    sink.push(Event {
+        confidence: Confidence::Adjusted,
+        ..event(team, -1)
+    });
+    drop(sink);
+    ledger.stop().unwrap();
+    let (ledger, _) = bench.open();
+    let query = UsageQuery {
+        group_by: vec![Dimension::Agent],
+        ..since(period().start, &TimeZone::UTC)
+    };
+    let rows = answered(ledger.usage(query, |rows| rows)).unwrap();
+    let told = |row: &UsageRow| (row.keys[0].clone(), row.requests, row.credits.micros());
+    let told: Vec<_> = rows.iter().map(told).collect();
+    assert_eq!(told, [(String::new(), 1, 4), ("guide".to_owned(), 1, 5)]);
+    ledger.stop().unwrap();
 }
 
 /// What was summed up by whole hours can be cut where a period began.

@@ -112,8 +112,7 @@ impl Ticket {
             last_used: self.facts.at,
             version: 1,
         };
-        sessions.opened(row.clone());
-        Some(Box::new(row))
+        Some(Box::new(sessions.opened(row)))
     }
 
     fn event(
