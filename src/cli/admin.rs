@@ -1,8 +1,10 @@
 //! Asks a running gateway: one request to its admin listener.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
+use clap::Args;
 use http::header::{CONTENT_TYPE, HOST};
 use http::uri::Authority;
 use http::{Method, Request, StatusCode, Uri};
@@ -12,12 +14,44 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::format::FormatArgs;
+use crate::config::checked::Checked;
+
 /// A bit more than the admin listener takes for an answer.
 const ANSWER: Duration = Duration::from_secs(35);
 /// To connect, on this machine.
 const CONNECT: Duration = Duration::from_secs(2);
 /// The most of an answer that is read.
 const ANSWER_BYTES: usize = 16 << 20;
+
+/// Which gateway is asked, and how its answer is printed.
+#[derive(Debug, Args)]
+pub(super) struct GatewayArgs {
+    /// The running gateway to ask: the address of its admin listener; by default the configuration's.
+    #[arg(long, value_name = "URL", conflicts_with = "offline")]
+    pub(super) admin: Option<String>,
+    /// Ask no gateway.
+    #[arg(long)]
+    offline: bool,
+    /// The gateway's file.
+    #[arg(long, default_value = "config/breakerbox.toml")]
+    pub(super) config: PathBuf,
+    #[command(flatten)]
+    pub(super) format: FormatArgs,
+}
+
+impl GatewayArgs {
+    /// Where the configuration says that a gateway listens, unless none is to be asked.
+    pub(super) fn listener(&self, checked: &Checked) -> Result<Option<Authority>, String> {
+        let listen = checked.gateway.listen.admin;
+        if self.offline || listen.port() == 0 {
+            return Ok(None);
+        }
+        let at = Authority::try_from(listen.to_string());
+        at.map(Some)
+            .map_err(|_| format!("[listen] admin {listen} is no address"))
+    }
+}
 
 /// What was answered.
 #[derive(Debug)]

@@ -104,19 +104,21 @@ fn play(args: &DemoArgs) -> Result<ExitCode, String> {
         until,
     };
     runtime.block_on(async {
-        let traffic = traffic::run(gateway.proxy, &setting, Arc::clone(&tally), args.seed, pace);
         let stopped = async {
             match until {
                 Some(until) => tokio::time::sleep_until(until).await,
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
-            () = traffic => {}
-            () = stopped => {}
-            _ = tokio::signal::ctrl_c() => {}
-            () = scene.play(std::io::stdout().is_terminal()) => {}
-        }
+        let over = async {
+            tokio::select! {
+                () = stopped => {}
+                _ = tokio::signal::ctrl_c() => {}
+                () = scene.play(std::io::stdout().is_terminal()) => {}
+            }
+        };
+        let (tally, made) = (Arc::clone(&tally), (args.seed, pace));
+        traffic::run(gateway.proxy, &setting, tally, made, over).await;
     });
     Ok(end(gateway, &simulator, &tally))
 }

@@ -10,8 +10,7 @@ use http::uri::Authority;
 use http::{Method, StatusCode, Uri};
 use serde_json::{Map, Value};
 
-use super::admin::{self, NoAnswer};
-use super::format::FormatArgs;
+use super::admin::{self, GatewayArgs, NoAnswer};
 use super::sheet::Sheet;
 use super::{NO, USAGE, checked, complain, print};
 use crate::clock;
@@ -57,17 +56,8 @@ pub struct ExplainArgs {
     /// The body of a complete answer, to price the settlement too.
     #[arg(long, value_name = "FILE")]
     answer: Option<PathBuf>,
-    /// The running gateway to ask: the address of its admin listener.
-    #[arg(long, value_name = "URL", conflicts_with = "offline")]
-    admin: Option<String>,
-    /// Ask no gateway.
-    #[arg(long)]
-    offline: bool,
-    /// The gateway's file.
-    #[arg(long, default_value = "config/breakerbox.toml")]
-    config: PathBuf,
     #[command(flatten)]
-    format: FormatArgs,
+    gateway: GatewayArgs,
 }
 
 /// Runs `explain`.
@@ -75,7 +65,7 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
     match explained(args) {
         Ok(json) => {
             let sheet = Sheet::read(&json).unwrap_or_default();
-            print(&sheet.print(&json, args.format.format));
+            print(&sheet.print(&json, args.gateway.format.format));
             match sheet.value("verdict") {
                 Some("refuse") => ExitCode::from(NO),
                 _ => ExitCode::SUCCESS,
@@ -94,7 +84,7 @@ fn explained(args: &ExplainArgs) -> Result<String, String> {
         content(args.body.as_deref())?,
         content(args.answer.as_deref())?,
     );
-    if let Some(url) = &args.admin {
+    if let Some(url) = &args.gateway.admin {
         let at = admin::authority(url)?;
         return asked(&at, args, body, answer).map_err(|no| match no {
             Unexplained::Fault(fault) => fault,
@@ -103,14 +93,9 @@ fn explained(args: &ExplainArgs) -> Result<String, String> {
             }
         });
     }
-    let checked = checked(&args.config).map_err(|faults| faults.to_string())?;
-    let listen = checked.gateway.listen.admin;
+    let checked = checked(&args.gateway.config).map_err(|faults| faults.to_string())?;
     let mut why_not = None;
-    if !args.offline && listen.port() != 0 {
-        let at = listen.to_string();
-        let at = at
-            .parse()
-            .map_err(|_| format!("[listen] admin {at} is no address"))?;
+    if let Some(at) = args.gateway.listener(&checked)? {
         match asked(&at, args, body.clone(), answer.clone()) {
             Ok(json) => return Ok(json),
             Err(Unexplained::Fault(fault)) => return Err(fault),

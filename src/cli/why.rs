@@ -1,13 +1,11 @@
 //! `breakerbox why`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use http::{Method, StatusCode};
 
-use super::admin;
-use super::format::FormatArgs;
+use super::admin::{self, GatewayArgs};
 use super::progress::Progress;
 use super::sheet::Sheet;
 use super::{NO, USAGE, checked, complain, print};
@@ -28,17 +26,8 @@ Exit code 0: here it is. 1: nothing is known of it, and what that may mean. 2: u
 pub struct WhyArgs {
     /// As in Breakerbox-Request-Id.
     request_id: String,
-    /// The running gateway to ask: the address of its admin listener; by default the configuration's.
-    #[arg(long, value_name = "URL", conflicts_with = "offline")]
-    admin: Option<String>,
-    /// Ask no gateway.
-    #[arg(long)]
-    offline: bool,
-    /// The gateway's file.
-    #[arg(long, default_value = "config/breakerbox.toml")]
-    config: PathBuf,
     #[command(flatten)]
-    format: FormatArgs,
+    gateway: GatewayArgs,
 }
 
 /// Runs `why`.
@@ -46,7 +35,7 @@ pub fn run(args: &WhyArgs) -> ExitCode {
     match known(args) {
         Ok(Ok(json)) => {
             let sheet = Sheet::read(&json).unwrap_or_default();
-            print(&sheet.print(&json, args.format.format));
+            print(&sheet.print(&json, args.gateway.format.format));
             ExitCode::SUCCESS
         }
         Ok(Err(no)) => {
@@ -64,7 +53,7 @@ pub fn run(args: &WhyArgs) -> ExitCode {
 fn known(args: &WhyArgs) -> Result<Result<String, String>, String> {
     let request = RequestId::parse(&args.request_id)
         .ok_or_else(|| "a request id is 32 hex digits, as in Breakerbox-Request-Id".to_owned())?;
-    if let Some(url) = &args.admin {
+    if let Some(url) = &args.gateway.admin {
         let at = admin::authority(url)?;
         let answered = admin::ask(&at, Method::GET, &path(request), String::new());
         let answered = answered
@@ -75,13 +64,8 @@ fn known(args: &WhyArgs) -> Result<Result<String, String>, String> {
             _ => Err(answered.detail()),
         };
     }
-    let checked = checked(&args.config).map_err(|faults| faults.to_string())?;
-    let listen = checked.gateway.listen.admin;
-    if !args.offline && listen.port() != 0 {
-        let at = listen.to_string();
-        let at = at
-            .parse()
-            .map_err(|_| format!("[listen] admin {at} is no address"))?;
+    let checked = checked(&args.gateway.config).map_err(|faults| faults.to_string())?;
+    if let Some(at) = args.gateway.listener(&checked)? {
         let answered = admin::ask(&at, Method::GET, &path(request), String::new());
         if let Some(answered) = answered
             .ok()

@@ -90,8 +90,11 @@ impl Writer {
         match &account {
             Some((period, team)) => {
                 period.books.correct(team, key.2, change);
-                let settled = team.account(key.2).figures().settled;
-                team.account(key.2).raise_grant(settled);
+                let account = team.account(key.2);
+                let figures = account.figures();
+                let added = change.micros().max(0);
+                let granted = figures.granted.micros().saturating_add(added);
+                account.raise_grant(MicroCredits::from_micros(granted).max(figures.settled));
                 self.shared.raised();
             }
             None => self.correct_year(key.0.code(), key.2, change)?,

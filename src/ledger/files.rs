@@ -262,7 +262,7 @@ fn write_event_rows(
 }
 
 /// Settled credits and grants; what the rows settled on say then. A price above its bound may settle more than was
-/// granted: the grant follows. What a correction takes away was never spent: the grant follows that too.
+/// granted: the grant follows. It follows a correction both ways: what requests in flight may spend is beside it.
 fn write_accounts(
     transaction: &Transaction<'_>,
     commit: &Commit<'_>,
@@ -286,12 +286,13 @@ fn write_accounts(
         "INSERT INTO account (period, team, source, holder, granted, settled, folded_rows, folded)
          VALUES (?1, ?2, ?3, ?4, max(?5, ?6), ?6, ?7, ?8)
          ON CONFLICT DO UPDATE SET
-             granted = max(granted + min(?6, 0), ?5, settled + ?6),
+             granted = max(granted + ?9, ?5, settled + ?6),
              settled = settled + ?6,
              folded_rows = folded_rows + ?7,
              folded = folded + ?8
          RETURNING settled",
     )?;
+    let is_correction = commit.correction.is_some();
     let mut write = |key: &AccountKey, granted: i64, settled: i64, folded: Folded| {
         let (period, team, source) = key;
         let row = params![
@@ -303,6 +304,7 @@ fn write_accounts(
             settled,
             count(folded.rows),
             folded.micros,
+            if is_correction { settled } else { 0 },
         ];
         upsert.query_row(row, |row| row.get::<_, i64>(0))
     };

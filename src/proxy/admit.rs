@@ -58,20 +58,27 @@ pub async fn admit(
         .team(payer.team)
         .ok_or_else(|| Refused::new(Refusal::Unattributed, "no such team"))?;
     let by_name = ByName::enter(team, payer)?;
-    let ask = asks(team, payer, quote, may_continue, now);
-    let fuses = fuses(held, payer, quote, now);
+    let case = Case {
+        desk,
+        held,
+        team,
+        payer,
+        ask: asks(team, payer, quote, may_continue, now),
+        fuses: fuses(held, payer, quote, now),
+        now,
+    };
     let before = team.books.own.committed();
-    let (reservation, noted) = reserved(desk, held, team, payer, &ask, fuses, now).await?;
+    let (reservation, noted) = case.reserved().await?;
     by_name.keep();
     let after = before
-        .checked_add(ask.estimate)
+        .checked_add(case.ask.estimate)
         .unwrap_or(MicroCredits::MAX);
     Ok(Admitted {
         reservation,
         noted,
-        continued: ask.continued && after > team.limits.trip_at,
+        continued: case.ask.continued && after > team.limits.trip_at,
         below_trip: before < team.limits.trip_at,
-        fused: fuses.map(|fuses| fuses.hour()),
+        fused: case.fuses.map(|fuses| fuses.hour()),
     })
 }
 
@@ -106,71 +113,94 @@ pub(super) fn fuses<'s>(
     snapshot.fuses.of(payer, now).filter(|_| !is_free)
 }
 
-/// Within the limits; in shadow mode beyond them, with the refusal that is only noted.
-async fn reserved(
-    desk: &Desk,
-    held: &Held,
-    team: &TeamEntry,
-    payer: &Payer,
-    ask: &Ask,
-    fuses: Option<InForce<'_>>,
+/// What is judged, and by what.
+struct Case<'a> {
+    desk: &'a Desk,
+    held: &'a Held,
+    team: &'a TeamEntry,
+    payer: &'a Payer,
+    ask: Ask,
+    fuses: Option<InForce<'a>>,
     now: Timestamp,
-) -> Result<(Reservation, Option<Box<Refused>>), Box<Refused>> {
-    let mut noted = None;
-    if !payer.is_shadow {
-        match within(desk, held, team, payer, ask, fuses, now).await {
-            Ok(reservation) => return Ok((reservation, None)),
-            Err(refused) if team.enforce || !refused.refusal.is_budget() => return Err(refused),
-            Err(refused) => noted = Some(refused),
-        }
-    }
-    let books = &held.live.books;
-    let unlimited = || books.reserve_unlimited(&team.books, &held.pool, ask, MicroCredits::ZERO);
-    let reservation = waiting(desk, unlimited).await;
-    let reservation = reservation.map_err(|_| refusal(payer, Refusal::LedgerUnavailable))?;
-    if let Some(fuses) = fuses {
-        fuses.add(reservation.estimate); // which may be less than asked for
-    }
-    Ok((reservation, noted))
 }
 
-/// Within every limit, fuses and slots among them.
-async fn within(
-    desk: &Desk,
-    held: &Held,
-    team: &TeamEntry,
-    payer: &Payer,
-    ask: &Ask,
-    fuses: Option<InForce<'_>>,
-    now: Timestamp,
-) -> Result<Reservation, Box<Refused>> {
-    let no = LastNo::default();
-    let last = |needs_slot| {
-        if needs_slot {
-            team.throttle.take().map_err(|until| no.slot(until))?;
+impl Case<'_> {
+    /// Within the limits; in shadow mode beyond them, with the refusal that is only noted.
+    async fn reserved(&self) -> Result<(Reservation, Option<Box<Refused>>), Box<Refused>> {
+        let mut noted = None;
+        if !self.payer.is_shadow {
+            match self.within().await {
+                Ok(reservation) => return Ok((reservation, None)),
+                Err(refused) if self.team.enforce || !refused.refusal.is_budget() => {
+                    return Err(refused);
+                }
+                Err(refused) => noted = Some(refused),
+            }
         }
-        // After the slot: a slot lost to a blown fuse is nothing, an hour blown by what is given back would be a lot.
-        match fuses {
-            Some(fuses) => fuses.take(ask.estimate).map_err(|blown| no.fuse(blown)),
-            None => Ok(()),
+        let (books, team) = (&self.held.live.books, &self.team.books);
+        let reserve =
+            || books.reserve_unlimited(team, &self.held.pool, &self.ask, MicroCredits::ZERO);
+        let reservation = waiting(self.desk, reserve).await;
+        let reservation =
+            reservation.map_err(|_| refusal(self.payer, Refusal::LedgerUnavailable))?;
+        if let Some(fuses) = self.fuses {
+            fuses.add(reservation.estimate); // which may be less than asked for
         }
-    };
-    let taken = match fuses.map_or(Ok(()), |fuses| fuses.look(ask.estimate)) {
-        Ok(()) => granted(desk, held, team, ask, last).await,
-        Err(blown) => {
-            let (refusal, team) = (no.fuse(blown), (&*team.books, &team.limits));
-            let view = held.live.books.view(team.0, team.1, &held.pool, ask);
-            let view = Box::new(view);
-            Err(Denied::Budget { refusal, view })
+        Ok((reservation, noted))
+    }
+
+    /// Within every limit, fuses and slots among them.
+    async fn within(&self) -> Result<Reservation, Box<Refused>> {
+        let (no, estimate) = (LastNo::default(), self.ask.estimate);
+        let last = |needs_slot| {
+            if needs_slot {
+                let slot = self.team.throttle.take();
+                slot.map_err(|until| no.slot(until))?;
+            }
+            // After the slot: a slot lost to a blown fuse is nothing, an hour blown by what is given back would be a lot.
+            match self.fuses {
+                Some(fuses) => fuses.take(estimate).map_err(|blown| no.fuse(blown)),
+                None => Ok(()),
+            }
+        };
+        let looked = self.fuses.map_or(Ok(()), |fuses| fuses.look(estimate));
+        let taken = match looked {
+            Ok(()) => self.granted(last).await,
+            Err(blown) => {
+                let (refusal, team) = (no.fuse(blown), (&*self.team.books, &self.team.limits));
+                let books = &self.held.live.books;
+                let view = books.view(team.0, team.1, &self.held.pool, &self.ask);
+                let view = Box::new(view);
+                Err(Denied::Budget { refusal, view })
+            }
+        };
+        taken.map_err(|denied| match denied {
+            Denied::GrantShort => refusal(self.payer, Refusal::LedgerUnavailable),
+            Denied::Budget {
+                refusal: budget,
+                view,
+            } => no.explained(self.team, self.payer, budget, *view, self.now),
+        })
+    }
+
+    /// Reserves; where the grant is short, waits for it; where it stays short, critical traffic spends its emergency.
+    async fn granted(
+        &self,
+        last: impl Fn(bool) -> Result<(), BudgetRefusal>,
+    ) -> Result<Reservation, Denied> {
+        let (held, team) = (self.held, self.team);
+        let reserve = |beyond| {
+            let of_team = (&*team.books, &team.limits);
+            let books = &held.live.books;
+            books.reserve(of_team, &held.pool, &self.ask, beyond, &last)
+        };
+        match waiting(self.desk, || reserve(MicroCredits::ZERO)).await {
+            Err(Denied::GrantShort) if self.ask.class == Class::Critical => {
+                reserve(team.limits.emergency)
+            }
+            taken => taken,
         }
-    };
-    taken.map_err(|denied| match denied {
-        Denied::GrantShort => refusal(payer, Refusal::LedgerUnavailable),
-        Denied::Budget {
-            refusal: budget,
-            view,
-        } => no.explained(team, payer, budget, *view, now),
-    })
+    }
 }
 
 /// Why the last step said no, or the first.
@@ -221,26 +251,6 @@ impl LastNo {
             refused.fuse = Some(fuse);
         }
         refused
-    }
-}
-
-/// Reserves; where the grant is short, waits for it; where it stays short, critical traffic spends its emergency.
-async fn granted(
-    desk: &Desk,
-    held: &Held,
-    team: &TeamEntry,
-    ask: &Ask,
-    last: impl Fn(bool) -> Result<(), BudgetRefusal>,
-) -> Result<Reservation, Denied> {
-    let reserve = |beyond| {
-        let team = (&*team.books, &team.limits);
-        held.live
-            .books
-            .reserve(team, &held.pool, ask, beyond, &last)
-    };
-    match waiting(desk, || reserve(MicroCredits::ZERO)).await {
-        Err(Denied::GrantShort) if ask.class == Class::Critical => reserve(team.limits.emergency),
-        taken => taken,
     }
 }
 
@@ -340,43 +350,6 @@ impl Drop for ByName<'_> {
                 .fetch_sub(1, Ordering::Relaxed);
         }
     }
-}
-
-/// Whole credits this class may still spend, for `Breakerbox-Remaining`.
-pub fn remaining(held: &Snapshot, team: &TeamEntry, class: Class) -> i64 {
-    let (limits, pool, books) = (&team.limits, &held.pool, &held.live.books);
-    let left = |limit: MicroCredits, committed: MicroCredits| {
-        limit
-            .checked_sub(committed)
-            .unwrap_or(MicroCredits::ZERO)
-            .max(MicroCredits::ZERO)
-    };
-    let own = team.books.own.committed();
-    let pool_left = |limit| left(limit, books.pool.committed());
-    let year = left(pool.annual, books.year.committed.committed());
-    let spendable = match class {
-        Class::Background => left(limits.trip_at, own)
-            .min(pool_left(pool.trip_at))
-            .min(year),
-        Class::Standard => left(limits.within_reach(), own)
-            .min(pool_left(pool.month))
-            .min(year),
-        Class::Critical => {
-            let buffer = left(pool.buffer, books.buffer.committed());
-            let buffer = buffer.min(left(limits.buffer_max, team.books.buffer.committed()));
-            let burst = left(pool.burst, books.burst.committed());
-            let overage = left(pool.overage_cap, books.year.overage.committed());
-            let within = [left(limits.allocation, own), buffer, burst]
-                .into_iter()
-                .sum::<Option<_>>();
-            within
-                .unwrap_or(MicroCredits::MAX)
-                .min(year)
-                .checked_add(overage)
-                .unwrap_or(MicroCredits::MAX)
-        }
-    };
-    spendable.whole_credits()
 }
 
 /// The hold on a breaker that a refusal is due to.

@@ -4,8 +4,8 @@ use http::HeaderName;
 use http::header::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 
-use super::admit;
-use super::snapshot::{Held, TeamEntry};
+use super::snapshot::{Held, Snapshot, TeamEntry};
+use crate::budget::credits::MicroCredits;
 use crate::budget::operation::Class;
 
 /// The header with the team that pays.
@@ -25,7 +25,7 @@ pub fn add_team(
     class: Class,
     now: Option<Timestamp>,
 ) {
-    let remaining = admit::remaining(held, team, class);
+    let remaining = remaining(held, team, class);
     headers.insert(TEAM, team.header.clone());
     headers.insert(
         BREAKER,
@@ -62,4 +62,41 @@ fn add_rate_limit(
             headers.append(name, value);
         }
     }
+}
+
+/// Whole credits this class may still spend, for `Breakerbox-Remaining`.
+fn remaining(held: &Snapshot, team: &TeamEntry, class: Class) -> i64 {
+    let (limits, pool, books) = (&team.limits, &held.pool, &held.live.books);
+    let left = |limit: MicroCredits, committed: MicroCredits| {
+        limit
+            .checked_sub(committed)
+            .unwrap_or(MicroCredits::ZERO)
+            .max(MicroCredits::ZERO)
+    };
+    let own = team.books.own.committed();
+    let pool_left = |limit| left(limit, books.pool.committed());
+    let year = left(pool.annual, books.year.committed.committed());
+    let spendable = match class {
+        Class::Background => left(limits.trip_at, own)
+            .min(pool_left(pool.trip_at))
+            .min(year),
+        Class::Standard => left(limits.within_reach(), own)
+            .min(pool_left(pool.month))
+            .min(year),
+        Class::Critical => {
+            let buffer = left(pool.buffer, books.buffer.committed());
+            let buffer = buffer.min(left(limits.buffer_max, team.books.buffer.committed()));
+            let burst = left(pool.burst, books.burst.committed());
+            let overage = left(pool.overage_cap, books.year.overage.committed());
+            let within = [left(limits.allocation, own), buffer, burst]
+                .into_iter()
+                .sum::<Option<_>>();
+            within
+                .unwrap_or(MicroCredits::MAX)
+                .min(year)
+                .checked_add(overage)
+                .unwrap_or(MicroCredits::MAX)
+        }
+    };
+    spendable.whole_credits()
 }

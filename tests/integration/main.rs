@@ -21,6 +21,7 @@ mod corrections;
 mod crash;
 mod credentials;
 mod damage;
+mod demo;
 mod deploy;
 mod disk;
 mod disk_reload;

@@ -23,6 +23,10 @@ impl Behind {
         let text = std::fs::read_to_string(files.config()).expect("read");
         let text = text.replace("workers = 2", "workers = 1"); // what one worker holds is held by all
         std::fs::write(files.config(), text + more).expect("write");
+        Self::on(files)
+    }
+
+    fn on(files: Files) -> Self {
         let start = Start {
             sources: Sources::new(files.config()),
             connector: ConnectorChoice::Platform,
@@ -82,16 +86,7 @@ impl Behind {
 
     /// Stops, and starts again with what was counted.
     pub(crate) fn restarted(self) -> Self {
-        let files = self.stop();
-        let start = Start {
-            sources: Sources::new(files.config()),
-            connector: ConnectorChoice::Platform,
-        };
-        let gateway = Gateway::start(start).unwrap_or_else(|error| panic!("{error}"));
-        Self {
-            files,
-            gateway: Some(gateway),
-        }
+        Self::on(self.stop())
     }
 
     /// Stops; what was counted is in the files.

@@ -248,7 +248,7 @@ pub(super) fn summary(control: &Control, tally: &Tally, billed: &Billed) -> Stri
     if counted != really {
         _ = writeln!(
             text,
-            "(calls cut off at the end are counted at their estimate: never less than billed)"
+            "(a call cut off at the end is counted by what was seen of it, or at its estimate)"
         );
     }
     text

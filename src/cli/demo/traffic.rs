@@ -13,8 +13,9 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::task::LocalSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::setting::{SDR_AGENT, SUPPORT_AGENT, Setting};
 use crate::proxy::tasks::Tasks;
@@ -130,14 +131,19 @@ const CLIENTS: [Client; 6] = [
     },
 ];
 
-/// Runs all clients, for ever. `pace` is the time a minute's rounds are spread over.
+/// How long calls under way may take once the demo is over: what is cut off is not billed as it is counted.
+const LAST_CALLS: Duration = Duration::from_secs(5);
+
+/// Runs all clients until it is `over`, and lets their last calls end. `pace` is the time a minute's rounds are
+/// spread over.
 pub(super) async fn run(
     proxy: SocketAddr,
     setting: &Setting,
     tally: Arc<Tally>,
-    seed: u64,
-    pace: Duration,
+    (seed, pace): (u64, Duration),
+    over: impl Future<Output = ()>,
 ) {
+    let (say, is_over) = watch::channel(false);
     let local = LocalSet::new();
     let tasks = Tasks::default();
     let mut random = fastrand::Rng::with_seed(seed);
@@ -151,12 +157,15 @@ pub(super) async fn run(
                         proxy,
                         tally: Arc::clone(&tally),
                         tasks: tasks.clone(),
+                        is_over: is_over.clone(),
                     };
                     let random = random.fork();
                     tasks.spawn(Rc::new(caller).work(random, pace));
                 }
             }
-            std::future::pending::<()>().await;
+            over.await;
+            say.send_replace(true);
+            let _some_are_cut_off = timeout(LAST_CALLS, tasks.ended()).await;
         })
         .await;
 }
@@ -167,6 +176,7 @@ struct Caller {
     proxy: SocketAddr,
     tally: Arc<Tally>,
     tasks: Tasks,
+    is_over: watch::Receiver<bool>,
 }
 
 /// The most bytes of an answer a client reads.
@@ -179,7 +189,12 @@ impl Caller {
         loop {
             // Half to one and a half times the pause, so that clients do not march in step.
             let jitter = pause.checked_mul(random.u32(50..150)).unwrap_or(pause);
-            sleep(jitter.checked_div(100).unwrap_or(pause)).await;
+            let pause = jitter.checked_div(100).unwrap_or(pause);
+            let mut is_over = self.is_over.clone();
+            tokio::select! {
+                () = sleep(pause) => {}
+                _ = is_over.wait_for(|is_over| *is_over) => return,
+            }
             let round = self.round(&mut sender).await;
             if round.is_err() {
                 sender = None; // the connection ended; the next round opens another
@@ -244,13 +259,16 @@ impl Caller {
         Ok(())
     }
 
-    /// One call; `None` where the answer is no 2xx.
+    /// One call; `None` where the answer is no 2xx, or the demo is over.
     async fn call(
         &self,
         sender: &mut Option<SendRequest<Full<Bytes>>>,
         path: &str,
         body: String,
     ) -> io::Result<Option<Bytes>> {
+        if *self.is_over.borrow() {
+            return Ok(None);
+        }
         let request = Request::post(path)
             .header("host", self.proxy.to_string())
             .header("content-type", "application/json")

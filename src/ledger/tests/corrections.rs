@@ -42,3 +42,29 @@ fn a_wish_whose_day_is_damaged_is_refused_and_the_next_one_is_booked() {
     assert_eq!(ledger.stats().errors.get(), 0);
     ledger.stop().unwrap();
 }
+
+/// What requests in flight may spend stays granted beside it: a crash just then would count them too low.
+#[test]
+fn what_is_added_takes_nothing_of_what_is_granted_ahead() {
+    let bench = Bench::new();
+    let (ledger, _) = bench.open();
+    let (team, period) = live(&ledger);
+    let mut sink = ledger.sink(0);
+    spend(&ledger, &mut sink, team, &period, 5);
+    let main = sqlite::open_to_read(&bench.path()).unwrap();
+    let account = || {
+        let sql = "SELECT sum(settled), sum(granted - settled) FROM account";
+        let row = main.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
+        row.unwrap_or((0_i64, 0_i64))
+    };
+    wait_for("it is settled", || account().0 == 5);
+    let (_, ahead) = account();
+    assert!(ahead > 0, "nothing is granted ahead");
+    let wish = bench.wish(&format!("{}.1", days::name(days::of(back(0)))), 1_000);
+    assert_eq!(bench.outcome(wish), Outcome::Added(micros(995)));
+    let (settled, still_ahead) = account();
+    assert_eq!(settled, 1_000);
+    assert!(still_ahead >= ahead, "{still_ahead} of {ahead}");
+    drop(sink);
+    ledger.stop().unwrap();
+}
