@@ -276,13 +276,13 @@ def compare_memory(folder, binary, connections, streams):
     CHILDREN[-1].wait(20)
     pid = start_gateway(folder, binary, BACKEND)
     base = memory_kib(pid)
-    path = "/einstein/ai-agent/v1/sessions/bench/messages/stream"
     body = '{"message":{"sequenceId":1,"type":"Text","text":"go"}}'
-    request = (f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAccept: text/event-stream\r\n"
-               f"Breakerbox-Key: {KEY}\r\nContent-Length: {len(body)}\r\n\r\n{body}").encode()
-    for _ in range(streams):
+    for at in range(streams):  # one turn a session at a time
+        path = f"/einstein/ai-agent/v1/sessions/bench-{at}/messages/stream"
+        request = (f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                   f"Accept: text/event-stream\r\nBreakerbox-Key: {KEY}\r\nContent-Length: {len(body)}\r\n\r\n{body}")
         connection = socket.create_connection(("127.0.0.1", GATEWAY))
-        connection.sendall(request)
+        connection.sendall(request.encode())
         held.append(connection)
     for connection in held:
         connection.settimeout(20)

@@ -188,6 +188,30 @@ fn writes_that_fail_stop_nothing_that_is_critical_and_lose_nothing() {
     }
 }
 
+/// Every second write takes only a part of what it was given; the rest is written on.
+#[test]
+fn short_writes_are_no_fault_and_lose_nothing() {
+    if !has("fiu-run") {
+        return;
+    }
+    let simulator = simulator();
+    let files = files(&simulator);
+    let process = with_faults(&files);
+    let reduce = "posix/io/rw/pwrite/reduce";
+    fault(
+        &process,
+        &files,
+        &format!("enable_random name={reduce},probability=0.5"),
+    );
+    for _ in 0..20 {
+        check_passes(&process);
+    }
+    fault(&process, &files, &format!("disable name={reduce}"));
+    let errors = series(&process.metrics(), "breakerbox_ledger_errors_total");
+    assert_eq!(errors, "0");
+    check_recovered(process, &files, &simulator);
+}
+
 #[test]
 fn a_stop_while_the_disk_fails_ends_and_the_grant_covers_what_was_not_written() {
     if !has("fiu-run") {
